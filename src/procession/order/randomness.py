@@ -1,0 +1,88 @@
+"""Random numbers that depend on (seed, epoch, index) alone, whichever process draws them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the run a source is being asked for an item."""
+
+    seed: int
+    epoch: int
+    index: int
+
+
+_place: ContextVar[Place | None] = ContextVar("procession_place", default=None)
+
+
+def rng() -> np.random.Generator:
+    """Return the generator of the item being made; call it inside a source's `__getitem__`.
+
+    Seeded by (seed, epoch, index), so an item has the same numbers whatever the number of workers, the executor and the
+    machine, and others in each epoch. Each call starts the same stream again: keep the generator while one item is
+    made.
+
+    Returns:
+        A `numpy.random.Generator` (PCG64).
+
+    Raises:
+        RuntimeError: no item is being made.
+
+    Example:
+        >>> import procession
+        >>> class Noise:
+        ...     def __len__(self):
+        ...         return 4
+        ...     def __getitem__(self, i):
+        ...         return procession.rng().normal(size=3)
+        >>> with procession.Loader(Noise(), seed=1) as one, procession.Loader(Noise(), seed=1, workers=0) as two:
+        ...     all((a == b).all() for a, b in zip(one, two))
+        True
+    """
+    place = _place.get()
+    if place is None:
+        raise RuntimeError(
+            "procession.rng() was called outside a source: it gives the generator of the item being made. "
+            "Call it inside __getitem__ of a source that a Loader reads, or make one with "
+            "numpy.random.default_rng(seed)"
+        )
+    return np.random.default_rng((place.seed, place.epoch, place.index))
+
+
+@contextlib.contextmanager
+def here(place: Place) -> Iterator[None]:
+    """Say which item is being made, for `rng()`."""
+    token = _place.set(place)
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def seed_globals(place: Place) -> None:
+    """Seed the global generators of `random` and `numpy` for the item at `place`."""
+    # BLAKE2b keeps any two places apart in 2 µs; SeedSequence does the same in 19, and this runs around every item.
+    name = b"%d %d %d" % (place.seed, place.epoch, place.index)
+    digest = hashlib.blake2b(name, digest_size=16, person=b"procession").digest()
+    random.seed(int.from_bytes(digest, "little"))
+    np.random.seed(np.frombuffer(digest, "<u4"))
+
+
+@contextlib.contextmanager
+def globals_restored() -> Iterator[None]:
+    """Put the global generators back as they were: in the training process they are the user's."""
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
