@@ -1,0 +1,151 @@
+"""A source as bytes: cloudpickle protocol 5, its large buffers out of band in anonymous shared memory, read-only.
+
+Payload in memory:   | stream | padding | buffer 0 | padding | buffer 1 | …     each buffer on a multiple of 64 bytes
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from procession.capture.memory import anonymous, mapped
+from procession.errors import CaptureError
+
+OUT_OF_BAND = (
+    64 * 1024
+)  # bytes from which a buffer is shared; smaller ones are cheaper, and writable, as private copies
+ALIGNMENT = 64  # what TensorFlow and JAX need to take an array without a copy
+
+
+class Pickled(NamedTuple):
+    """An object as a stream and the buffers that it leaves out."""
+
+    stream: bytes
+    buffers: list[memoryview]
+
+
+class Payload(NamedTuple):
+    """Where the parts of a `Pickled` lie in a shared memory; the descriptor travels beside it."""
+
+    size: int
+    spans: tuple[tuple[int, int], ...]  # (start, stop) of the stream and then of each buffer
+
+
+def aligned(offset: int) -> int:
+    """The next multiple of 64."""
+    return (offset + ALIGNMENT - 1) & -ALIGNMENT
+
+
+def pickled(value: Any, what: str) -> Pickled:
+    """Pickle `value`, by value where it cannot be imported (`__main__`, notebooks, closures).
+
+    Raises:
+        CaptureError: a part of it cannot be pickled; names the path from `what` to the part, its type and the remedy.
+    """
+    buffers: list[memoryview] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < OUT_OF_BAND:
+            return True
+        buffers.append(view)
+        return False
+
+    stream = io.BytesIO()
+    try:
+        cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_band).dump(value)
+    except Exception as error:  # pickling runs the user's __reduce__ and __getstate__: anything can be raised
+        raise _cannot_travel(value, what, error) from error
+    return Pickled(stream.getvalue(), buffers)
+
+
+def to_shared(parts: Pickled) -> tuple[Payload, int]:
+    """Copy `parts` into a new shared memory; return where they lie, and its descriptor."""
+    spans, end = [], 0
+    pieces = [memoryview(parts.stream), *parts.buffers]
+    for part in pieces:
+        spans.append((aligned(end), aligned(end) + len(part)))
+        end = spans[-1][1]
+    descriptor = anonymous(max(end, 1), "source")
+    with mmap.mmap(descriptor, 0) as memory:
+        for (start, stop), part in zip(spans, pieces, strict=True):
+            memory[start:stop] = part
+    return Payload(end, tuple(spans)), descriptor
+
+
+def from_shared(payload: Payload, descriptor: int) -> Any:
+    """Rebuild the object; its large buffers are read-only views of the shared memory. Closes the descriptor."""
+    memory = memoryview(mapped(descriptor, writable=False))
+    stream, *buffers = (memory[start:stop] for start, stop in payload.spans)
+    return pickle.loads(stream, buffers=buffers)
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle a small value in band; by value only where that is needed, since it is slower."""
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception:  # pickle raises AttributeError, TypeError or PicklingError for what it cannot find by name
+        data: bytes = cloudpickle.dumps(value, protocol=5)
+        return data
+
+
+def loads(data: bytes) -> Any:
+    """Undo `dumps`."""
+    return pickle.loads(data)
+
+
+def _cannot_travel(value: Any, what: str, error: Exception) -> CaptureError:
+    path, part, why = _culprit(value, what, error, seen=set())
+    kind = f"{type(part).__module__}.{type(part).__qualname__}"
+    return CaptureError(
+        f"{path} is a {kind}, which cannot be sent to the worker processes: {why}. {_remedy(path, kind)}"
+    )
+
+
+def _remedy(path: str, kind: str) -> str:
+    name = path.rsplit(".", 1)[-1].split("[", maxsplit=1)[0]
+    if "generator" in kind:
+        return "A generator cannot be copied: keep what it is made from (a list, an array, file names) and index that"
+    return (
+        f"Make it in the worker instead: leave it out in __getstate__ and create it on first use, for example "
+        f"`if self.{name} is None: self.{name} = ...` in __getitem__; or use executor='threads', which sends nothing"
+    )
+
+
+def _culprit(value: Any, path: str, error: Exception, seen: set[int]) -> tuple[str, Any, str]:
+    """Walk down to the innermost part that cannot be pickled by itself."""
+    seen.add(id(value))
+    for name, part in _parts(value, path):
+        if id(part) in seen:
+            continue
+        try:
+            cloudpickle.dumps(part, protocol=5, buffer_callback=lambda _: False)
+        except Exception as inner:
+            return _culprit(part, name, inner, seen)
+    return path, value, str(error) or type(error).__name__
+
+
+def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"{path}[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"{path}[{k}]", part) for k, part in enumerate(value)]
+    if isinstance(value, type):
+        return []
+    attributes = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = getattr(kind, "__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                attributes.setdefault(name, getattr(value, name))
+    return [(f"{path}.{name}", part) for name, part in attributes.items()] + _closure(value, path)
+
+
+def _closure(value: Any, path: str) -> list[tuple[str, Any]]:
+    cells = getattr(value, "__closure__", None) or ()
+    names = getattr(getattr(value, "__code__", None), "co_freevars", ())
+    return [(f"{path} → {name}", cell.cell_contents) for name, cell in zip(names, cells, strict=False)]

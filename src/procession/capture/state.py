@@ -1,0 +1,123 @@
+"""What the epoch hooks changed on a source, found by comparison, so that only that follows it to the workers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from procession.capture.memory import mapped
+from procession.capture.pickling import Payload, Pickled, pickled
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_memcmp.restype = ctypes.c_int
+
+
+class Changes(NamedTuple):
+    """Attributes to set and remove on the workers' copies; or, for an object without a plain `__dict__`, all of it."""
+
+    attributes: dict[str, Any]
+    removed: tuple[str, ...]
+    whole: Any = None
+
+
+class Tracker:
+    """Remembers a source as it was last sent, attribute by attribute.
+
+    Large arrays are compared with the copy that the workers share, so remembering them costs no memory.
+    """
+
+    def __init__(self, source: Any, sent: Pickled, payload: Payload, descriptor: int) -> None:
+        """`sent` is the source as it went to the workers, `payload` and `descriptor` say where it lies."""
+        memory = memoryview(mapped(os.dup(descriptor), writable=False))
+        copies = [memory[start:stop] for start, stop in payload.spans[1:]]
+        shared = {_key(b): copy for b, copy in zip(sent.buffers, copies, strict=True)}
+        self._known = {name: _kept(parts, shared) for name, parts in _attributes(source).items()}
+
+    def changes(self, source: Any) -> Changes | None:
+        """What differs from the last call, or None; afterwards the present state is the known one.
+
+        Raises:
+            CaptureError: an attribute now holds something that cannot be sent; names it.
+        """
+        before, now = self._known, _attributes(source)
+        changed = [name for name, parts in now.items() if name not in before or not _same(before[name], parts)]
+        removed = tuple(name for name in before if name not in now)
+        self._known = {name: _kept(parts) if name in changed else before[name] for name, parts in now.items()}
+        if not changed and not removed:
+            return None
+        if _plain(source):
+            return Changes({name: vars(source)[name] for name in changed}, removed)
+        return Changes({}, (), whole=source)
+
+
+class Rebound:
+    """Remembers which object each attribute of a source without hooks was: sees `source.epoch = 3`, not `x[:] = 3`."""
+
+    def __init__(self, source: Any) -> None:
+        self._known = dict(vars(source)) if _plain(source) else {}
+
+    def changes(self, source: Any) -> Changes | None:
+        """What has been rebound since the last call, or None."""
+        now = dict(vars(source)) if _plain(source) else {}
+        missing = object()
+        changed = {name: value for name, value in now.items() if self._known.get(name, missing) is not value}
+        removed = tuple(name for name in self._known if name not in now)
+        self._known = now
+        return Changes(changed, removed) if changed or removed else None
+
+
+def apply(changes: Changes, source: Any) -> Any:
+    """Bring a worker's copy up to date; return the source to use from now on."""
+    if changes.whole is not None:
+        return changes.whole
+    state = vars(source)
+    state.update(changes.attributes)
+    for name in changes.removed:
+        state.pop(name, None)
+    return source
+
+
+def _plain(source: Any) -> bool:
+    """Whether the state of `source` is its `__dict__`, so that setting attributes there is all there is to do."""
+    kind = type(source)
+    customised = any(
+        getattr(kind, name, None) is not getattr(object, name, None)
+        for name in ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__slots__")
+    )
+    return hasattr(source, "__dict__") and not customised and not isinstance(source, (list, dict, tuple))
+
+
+def _attributes(source: Any) -> dict[str, Pickled]:
+    """Each attribute pickled by itself; a source without plain attributes counts as one."""
+    if not _plain(source):
+        return {"source": pickled(source, "source")}
+    return {name: pickled(value, f"source.{name}") for name, value in vars(source).items()}
+
+
+def _kept(parts: Pickled, shared: dict[tuple[int, int], memoryview] | None = None) -> Pickled:
+    # The buffers belong to the user's arrays, which may be changed in place: keep what is in them now.
+    copies = [(shared or {}).get(_key(b)) or memoryview(bytes(b)) for b in parts.buffers]
+    return Pickled(parts.stream, copies)
+
+
+def _same(one: Pickled, other: Pickled) -> bool:
+    if one.stream != other.stream or len(one.buffers) != len(other.buffers):
+        return False
+    return all(_equal(a, b) for a, b in zip(one.buffers, other.buffers, strict=True))
+
+
+def _equal(one: memoryview, other: memoryview) -> bool:
+    return one.nbytes == other.nbytes and _memcmp(_address(one), _address(other), one.nbytes) == 0
+
+
+def _key(view: memoryview) -> tuple[int, int]:
+    return _address(view), view.nbytes
+
+
+def _address(view: memoryview) -> int:
+    # Through numpy, which gives the address of a read-only buffer too; ctypes' from_buffer refuses one.
+    return int(np.frombuffer(view, np.uint8).ctypes.data)
