@@ -1,0 +1,205 @@
+"""The arena: one anonymous shared memory, the slots in it, and the leases on them. Lives in the training process.
+
+    | words | slot | slot |  slot  | …                           … nothing resident … |    one mapping, sparse, 1 TiB
+      of addresses ▲ lent to a task: one worker writes its bytes
+      ▲ leased: the consumer holds arrays on it
+      ▲ free: waits for the next task, its pages stay mapped (that is what makes the next copy fast)
+
+Guarantees: a slot is in one of the three states at a time; a batch that is held never changes; memory that has been
+outgrown goes back to the system. Relies on: tasks written by one worker each, and only this process moving slots
+between the states. So a worker that is killed, in the middle of a write too, can spoil nothing but bytes nobody reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import struct
+import weakref
+from collections import deque
+from typing import Any, NamedTuple
+
+from procession.capture.memory import anonymous, mapped
+
+# Address space only: shared memory of this kind takes no room until it is written to. Halved where a limit forbids it.
+SPAN = 1 << 40
+LEAST_SPAN = 1 << 26
+FIRST_CAPACITY = 64 * 1024
+MEMORY = 256  # small batches in a row after which a large one is forgotten
+PAGE = mmap.PAGESIZE
+WORD = struct.Struct("=q")
+HEADER = (
+    16 * 1024
+)  # a word for each worker, see `progress`: enough for 1024 of them, and a multiple of any page size in use
+
+
+class Slot(NamedTuple):
+    """One batch's place in the arena, both in bytes; capacity 0 stands for "no room, use a one-off segment"."""
+
+    offset: int
+    capacity: int
+
+
+NO_SLOT = Slot(0, 0)
+
+
+class Arena:
+    """Lends slots to tasks and leases them to the consumer."""
+
+    def __init__(self) -> None:
+        self.descriptor, self.span = _reserve()
+        self.memory = mapped(os.dup(self.descriptor), writable=True)
+        with contextlib.suppress(OSError, AttributeError):
+            self.memory.madvise(mmap.MADV_DONTDUMP)  # a core dump should not carry the batches
+        self._capacity = FIRST_CAPACITY  # what a new slot gets; follows the batches seen
+        self._seen = self._largest = (
+            0  # batches of less than a quarter of that since the last larger one, and their largest
+        )
+        self._end = HEADER  # where the next new slot begins
+        # Invariant: a slot in use is in exactly one of _free, _cold, _lent and _leases.
+        self._free: list[Slot] = []  # last in, first out: its pages are the warmest
+        self._cold: list[Slot] = []  # as _free, but with their memory given back
+        self._lent: set[Slot] = set()
+        self._leases: dict[Slot, weakref.ref[Any]] = {}
+        self._pinned: set[Slot] = set()  # leased while this process was forked: a child may hold them, never lent again
+        self._most_lent = 0
+        # Filled by weakref callbacks, which may run in any thread and between any two bytecodes: append is all they do.
+        self._ended: deque[Slot] = deque()
+        _ARENAS.add(self)
+
+    def lend(self) -> Slot:
+        """Take a slot for a task."""
+        self._collect()
+        slot = self._take() or self._new()
+        if slot.capacity:
+            self._lent.add(slot)
+            self._most_lent = max(self._most_lent, len(self._lent))
+        return slot
+
+    def reclaim(self, slot: Slot) -> None:
+        """Take back a slot that was lent and will not be leased."""
+        if slot.capacity:
+            self._lent.discard(slot)
+            self._free.append(slot)
+
+    def lease(self, slot: Slot) -> Any:
+        """The memory of a slot that was lent; the lease ends when the last array on it is dropped."""
+        buffer = (ctypes.c_char * slot.capacity).from_buffer(self.memory, slot.offset)
+        ended = self._ended
+        self._leases[slot] = weakref.ref(buffer, lambda _: ended.append(slot))
+        self._lent.discard(slot)
+        return buffer
+
+    def progress(self, worker: int) -> int | None:
+        """The ticket that a worker has in hand. Its word is written by the worker, or here while there is none."""
+        ticket: int = WORD.unpack_from(self.memory, worker * WORD.size)[0] - 1
+        return None if ticket < 0 else ticket
+
+    def forget_progress(self, worker: int) -> None:
+        """Before a worker starts: it has nothing in hand."""
+        WORD.pack_into(self.memory, worker * WORD.size, 0)
+
+    def pin(self) -> None:
+        """Before this process is forked: leave to the child, as they are, the batches that it inherits."""
+        self._pinned.update(self._leases)
+
+    def fit(self, nbytes: int) -> None:
+        """Learn from the size of a batch how large slots should be: the largest seen, and an eighth to spare.
+
+        After many much smaller ones the largest is forgotten: addresses are many, but not endless.
+        """
+        self._largest = max(self._largest, nbytes)
+        self._seen += 1
+        if nbytes > self._capacity:
+            self._capacity = _spared(nbytes)
+        elif 4 * nbytes > self._capacity:
+            self._seen = self._largest = 0
+        elif self._seen >= MEMORY:
+            self._capacity = max(FIRST_CAPACITY, _spared(self._largest))
+            self._seen = self._largest = 0
+
+    def close(self) -> None:
+        """Give back all memory but that of batches still held, which stay as they are, and go when they are dropped.
+
+        Nobody may write any more: the workers have ended.
+        """
+        if self.descriptor >= 0:
+            self._collect()
+            for slot in (*self._free, *self._lent):
+                self._give_back_memory(slot)
+            os.close(self.descriptor)
+            self.descriptor = -1
+            with contextlib.suppress(BufferError):  # batches are held: it goes with the last of them
+                self.memory.close()
+
+    def _take(self) -> Slot | None:
+        for pool in (self._free, self._cold):
+            while pool:
+                slot = pool.pop()
+                if slot.capacity >= self._capacity:
+                    return slot
+                self._give_back_memory(slot)  # outgrown: its addresses are not used again
+        return None
+
+    def _new(self) -> Slot:
+        if self._end + self._capacity > self.span:
+            return NO_SLOT  # addresses have run out: this batch travels in a segment of its own
+        slot = Slot(self._end, self._capacity)
+        self._end += self._capacity
+        return slot
+
+    def _collect(self) -> None:
+        while self._ended:
+            slot = self._ended.popleft()
+            del self._leases[slot]
+            if slot not in self._pinned:
+                self._free.append(slot)
+        while len(self._free) > 2 * self._most_lent + 2:  # a consumer that held many batches has dropped them
+            slot = self._free.pop(0)
+            self._give_back_memory(slot)
+            self._cold.append(slot)
+
+    def _give_back_memory(self, slot: Slot) -> None:
+        self.memory.madvise(mmap.MADV_REMOVE, slot.offset, slot.capacity)
+
+
+# For the hook below alone. A fork copies private memory; this is shared, so that a slot lent again would change under
+# a child.
+_ARENAS: weakref.WeakSet[Arena] = weakref.WeakSet()
+
+
+def _pin_all() -> None:
+    for arena in list(_ARENAS):
+        arena.pin()
+
+
+os.register_at_fork(before=_pin_all)
+
+
+def segment_buffer(descriptor: int) -> Any:
+    """The memory of a one-off segment, which goes when the last array on it is dropped. Closes the descriptor."""
+    memory = mapped(descriptor, writable=True)
+    return (ctypes.c_char * len(memory)).from_buffer(memory)
+
+
+def _reserve() -> tuple[int, int]:
+    span = SPAN
+    while True:
+        descriptor = -1
+        try:
+            descriptor = anonymous(span, "arena")
+            mmap.mmap(descriptor, span).close()
+            return descriptor, span
+        except (OSError, ValueError):  # RLIMIT_AS, RLIMIT_FSIZE or a machine with fewer address bits
+            if descriptor >= 0:
+                os.close(descriptor)
+            if span <= LEAST_SPAN:
+                raise
+            span //= 4
+
+
+def _spared(nbytes: int) -> int:
+    wish = nbytes + nbytes // 8
+    return (wish + PAGE - 1) // PAGE * PAGE

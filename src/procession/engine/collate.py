@@ -1,0 +1,150 @@
+"""From what a source returns to a parcel: arrays recognised, framework tensors turned into numpy, samples stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from procession import tree
+from procession.engine.tensors import to_numpy
+from procession.engine.wire import Array, Entry, Parcel, Rows, make_parcel
+from procession.errors import BatchError
+from procession.order.plan import Plan
+from procession.sources import Arrays
+
+
+def parcel_of(source: Any, ask: Callable[[int], Any], plan: Plan, position: int) -> Parcel:
+    """Make the batch at `position` of the epoch; `ask(i)` gives `source[i]`.
+
+    Raises:
+        BatchError: the batch is None, or its samples do not stack.
+    """
+    items = plan.items(position)
+    if isinstance(source, Arrays):
+        return _taken(source, items)
+    if plan.batch_size is None:
+        return _batch(ask(items[0]), items[0])
+    return _stacked([ask(i) for i in items], items)
+
+
+def _batch(batch: Any, index: int) -> Parcel:
+    if batch is None:
+        raise BatchError(
+            f"source[{index}] returned None instead of a batch; a __getitem__ without a return statement on some "
+            "path does that. To leave a batch out, leave its index out of the source's length"
+        )
+    leaves, spec = tree.flatten_in_order(batch)
+    entries: list[Entry | None] = []
+    others: list[tuple[Any, str]] = []
+    for leaf in leaves:
+        array = _as_array(leaf)
+        if array is None:
+            others.append((to_numpy(leaf), _reason(leaf)))
+            entries.append(None)
+        else:
+            entries.append(Entry(array.dtype, array.shape, _order(array), array))
+    return make_parcel(spec, entries, others)
+
+
+def _taken(source: Arrays, items: Sequence[int]) -> Parcel:
+    leaves, spec = tree.flatten(source.arrays)
+    entries: list[Entry | None] = []
+    others: list[tuple[Any, str]] = []
+    for array in leaves:
+        if array.dtype.hasobject:
+            others.append((array[list(items)], "dtype object"))
+            entries.append(None)
+        else:
+            entries.append(Entry(array.dtype, (len(items), *array.shape[1:]), "C", Rows(array, items)))
+    return make_parcel(spec, entries, others)
+
+
+def _stacked(samples: list[Any], items: Sequence[int]) -> Parcel:
+    columns, spec = _columns(samples, items)
+    entries: list[Entry | None] = []
+    others: list[tuple[Any, str]] = []
+    for path, column in enumerate(columns):
+        arrays = [_as_number(value) for value in column]
+        if any(array is None for array in arrays):
+            others.append((_objects([to_numpy(value) for value in column]), _reason(column[0])))
+            entries.append(None)
+            continue
+        known: list[Array] = [array for array in arrays if array is not None]
+        _check_shapes(known, items, lambda k=path: tree.paths(samples[0])[k])
+        dtype = known[0].dtype if len({array.dtype for array in known}) == 1 else np.result_type(*known)
+        entries.append(Entry(dtype, (len(known), *known[0].shape), "C", known))
+    return make_parcel(spec, entries, others)
+
+
+def _columns(samples: list[Any], items: Sequence[int]) -> tuple[list[list[Any]], tree.Spec]:
+    first, spec = tree.flatten(samples[0])
+    columns = [[leaf] for leaf in first]
+    for index, sample in zip(items, samples, strict=True):
+        if sample is None:
+            raise BatchError(f"source[{index}] returned None instead of a sample")
+    for index, sample in zip(items[1:], samples[1:], strict=True):
+        leaves, other = tree.flatten(sample)
+        if other != spec:
+            raise BatchError(
+                f"samples of one batch differ in structure: source[{items[0]}] is {_outline(samples[0])}, "
+                f"source[{index}] is {_outline(sample)}. Return the same structure for every index"
+            )
+        for column, leaf in zip(columns, leaves, strict=True):
+            column.append(leaf)
+    return columns, spec
+
+
+def _check_shapes(arrays: list[Array], items: Sequence[int], path: Any) -> None:
+    shape = arrays[0].shape
+    for index, array in zip(items, arrays, strict=True):
+        if array.shape != shape:
+            where = "" if path() == "batch" else path()
+            raise BatchError(
+                f"samples of one batch do not stack: source[{items[0]}]{where} has shape {shape}, "
+                f"source[{index}]{where} has shape {array.shape}. Make them equal in __getitem__ (crop, resize or "
+                "pad), or make whole batches yourself and leave batch_size out"
+            )
+
+
+def _as_array(leaf: Any) -> Array | None:
+    """`leaf` as an array whose bytes can be copied as they are, or None."""
+    value = leaf if type(leaf) is np.ndarray else to_numpy(leaf)
+    if isinstance(value, np.memmap):
+        value = np.asarray(value)
+    return value if type(value) is np.ndarray and not value.dtype.hasobject else None
+
+
+def _as_number(leaf: Any) -> Array | None:
+    """As `_as_array`, and numbers of Python and numpy, which stack too."""
+    return (
+        np.asarray(leaf)
+        if isinstance(leaf, (bool, int, float, complex, np.generic)) and _fits(leaf)
+        else _as_array(leaf)
+    )
+
+
+def _fits(number: Any) -> bool:
+    return not isinstance(number, int) or -(2**63) <= number < 2**64
+
+
+def _objects(values: list[Any]) -> Array:
+    column = np.empty(len(values), object)  # np.array(values) would look inside lists and strings
+    for k, value in enumerate(values):
+        column[k] = value
+    return column
+
+
+def _order(array: Array) -> Literal["C", "F"]:
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _reason(leaf: Any) -> str:
+    if isinstance(leaf, np.ndarray):
+        return f"dtype {leaf.dtype}" if type(leaf) is np.ndarray else f"type {type(leaf).__name__}"
+    return f"type {type(leaf).__name__}"
+
+
+def _outline(sample: Any) -> str:
+    return str(tree.map_leaves(lambda _: "*", sample)).replace("'*'", "*")

@@ -1,0 +1,45 @@
+"""Where finished batches lie in the training process: parked in the arena, opened as arrays, or given back."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+from procession.engine.arena import Arena, Slot, segment_buffer
+from procession.engine.messages import Result
+from procession.engine.ports import Parked
+from procession.engine.wire import Layout, Parcel, read, write
+
+
+class Landing:
+    """The arena as executors use it."""
+
+    def __init__(self) -> None:
+        self.arena = Arena()
+
+    def park_here(self, parcel: Parcel, slot: Slot) -> Parked:
+        """Write a batch made in this process; may be called from any thread, with a slot that was lent to it."""
+        if parcel.nbytes <= slot.capacity:
+            rest = write(parcel, self.arena.memory, slot.offset)
+            return Parked(parcel.layout, rest, parcel.nbytes, slot, parcel.reasons)
+        memory = mmap.mmap(-1, max(1, parcel.nbytes))
+        return Parked(parcel.layout, write(parcel, memory, 0), parcel.nbytes, memory, parcel.reasons)
+
+    def park_remote(self, layout: Layout, result: Result, slot: Slot, segment: int | None) -> Parked:
+        """Take over a batch that a worker has written, to the slot it was lent or to a segment of its own."""
+        memory: Any = slot
+        self.arena.fit(result.nbytes)
+        if segment is not None:
+            self.arena.reclaim(slot)
+            memory = segment_buffer(segment)
+        return Parked(layout, result.rest, result.nbytes, memory, result.reasons)
+
+    def open(self, parked: Parked) -> Any:
+        """Read a batch; the lease on its slot ends with its last array."""
+        memory = parked.memory
+        return read(parked.layout, parked.rest, self.arena.lease(memory) if isinstance(memory, Slot) else memory)
+
+    def discard(self, parked: Parked) -> None:
+        """Give back the memory of a batch that is not wanted."""
+        if isinstance(parked.memory, Slot):
+            self.arena.reclaim(parked.memory)

@@ -1,0 +1,211 @@
+"""Starts templates, and gives each loader a control channel to one. In the training process.
+
+One template serves all loaders of a process. A source that starts threads while it is unpickled spoils it for forking:
+that template is left to the loaders it has, and the source's workers load it each by themselves, forked from a fresh
+one."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import NamedTuple
+
+from procession.engine.channel import Channel, Closed
+from procession.engine.messages import Attach, Finish, Surroundings
+
+# What workers and the template see. One native thread each: parallelism is the number of workers; no GPU: the training
+# process has it, and a second context on it costs memory or fails.
+ENVIRONMENT = {
+    **dict.fromkeys(
+        (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "BLIS_NUM_THREADS",
+            "VECLIB_MAXIMUM_THREADS",
+            "NUMEXPR_NUM_THREADS",
+            "NUMBA_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+            "RAYON_NUM_THREADS",
+            "POLARS_MAX_THREADS",
+            "OPENCV_FOR_THREADS_NUM",
+        ),
+        "1",
+    ),
+    "TOKENIZERS_PARALLELISM": "false",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "HIP_VISIBLE_DEVICES": "-1",
+    "ROCR_VISIBLE_DEVICES": "-1",
+    "JAX_PLATFORMS": "cpu",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator: one thread fewer before the fork
+}
+
+# For glibc, elsewhere without effect. Large batches are written once and read by another process: past the cache, then
+# (from 4 MiB on); and what they were made in is kept for the next one, not given back and faulted in anew.
+TUNABLES = (
+    f"glibc.cpu.x86_non_temporal_threshold={4 << 20}"
+    f":glibc.malloc.mmap_threshold={256 << 20}"
+    f":glibc.malloc.trim_threshold={512 << 20}"
+)
+
+_BOOT = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from procession.engine.template import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+
+
+class Template(NamedTuple):
+    """A running template process."""
+
+    process: subprocess.Popen[bytes]
+    bootstrap: Channel
+    owner: int  # the process that started it: a forked child must not use it
+
+    def status(self) -> int | None:
+        """The exit status of a template whose channel has closed; None if it goes on, or is not our child."""
+        if self.owner != os.getpid():
+            return None
+        try:
+            return self.process.wait(timeout=1)  # its descriptors close a moment before it can be collected
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> int:
+        """Have it end, wait for it, and return its exit status."""
+        with contextlib.suppress(Closed):  # it is gone already, or retired and on its way
+            self.bootstrap.send(Finish())
+        self.bootstrap.close()
+        try:
+            return self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:  # stuck in a source's unpickling
+            self.process.kill()
+            return self.process.wait()
+
+
+class Control(NamedTuple):
+    """A loader's channel to its template."""
+
+    channel: Channel
+    template: Template
+
+
+class Supervisor:
+    """Keeps the template of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current: Template | None = None
+        self._retired: list[Template] = []  # spoiled for forking; they end with the last loader they have
+
+    def attach(self) -> Control:
+        """Open a control channel, to the running template if there is one."""
+        ours, theirs = Channel.pair()
+        try:
+            with self._lock:
+                for _ in range(2):
+                    template = self._running()
+                    try:
+                        template.bootstrap.send(Attach(), [theirs.fileno()])
+                        return Control(ours, template)
+                    except Closed:  # it died since we looked
+                        self._discard()
+            raise RuntimeError("the template process ends as soon as it is started; its messages are on standard error")
+        finally:
+            theirs.close()
+
+    def retire(self, template: Template) -> None:
+        """Start no more loaders from this template; it ends with the last one it has."""
+        with self._lock:
+            if self._current is template:
+                template.bootstrap.close()
+                self._retired.append(template)
+                self._current = None
+            self._retired = [old for old in self._retired if old.process.poll() is None]
+
+    def shutdown(self) -> None:
+        """End all templates of this process. Loaders in use start a new one with their next epoch."""
+        with self._lock:
+            templates, self._current, self._retired = [*self._retired, self._current], None, []
+        for template in templates:
+            if template is not None and template.owner == os.getpid():
+                template.end()
+
+    def _running(self) -> Template:
+        if self._current is not None and (
+            self._current.owner != os.getpid() or self._current.process.poll() is not None
+        ):
+            self._discard()
+        if self._current is None:
+            self._current = start_template()
+        return self._current
+
+    def _discard(self) -> None:
+        if self._current is not None:
+            if self._current.owner == os.getpid():
+                self._current.end()
+            self._current = None
+
+
+def start_template() -> Template:
+    """Start a template process: a new interpreter with its own entry, so that the user's script is not run again."""
+    if not sys.executable:
+        raise RuntimeError(
+            "sys.executable is empty (Python is embedded in another program), so no worker processes can be started; "
+            "use Loader(..., executor='threads')"
+        )
+    ours, theirs = Channel.pair()
+    seen = surroundings()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, json.dumps(seen.path), str(theirs.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=seen.environment,
+            start_new_session=True,  # not in the terminal's foreground group: signals of the keyboard are ours
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Template(process, ours, os.getpid())
+
+
+def surroundings() -> Surroundings:
+    """What workers are to see: the training process's environment, import path and directory as they are now."""
+    own = os.environ.get("GLIBC_TUNABLES")
+    adjusted = {
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),  # said once, in the training process
+        "GLIBC_TUNABLES": f"{TUNABLES}:{own}" if own else TUNABLES,
+    }
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:
+        directory = None
+    path = tuple(os.path.abspath(entry) if directory else entry for entry in sys.path)
+    return Surroundings({**os.environ, **adjusted, **ENVIRONMENT}, path, directory, tuple(sys.argv))
+
+
+_SUPERVISOR = Supervisor()
+atexit.register(_SUPERVISOR.shutdown)
+
+
+def attach() -> Control:
+    """Open a control channel to this process's template; start one if there is none."""
+    return _SUPERVISOR.attach()
+
+
+def retire(template: Template) -> None:
+    """Start no more loaders from `template`."""
+    _SUPERVISOR.retire(template)
+
+
+def shutdown() -> None:
+    """End the template of this process, and with it the workers of loaders still open. May be called at any time."""
+    _SUPERVISOR.shutdown()

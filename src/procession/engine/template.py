@@ -1,0 +1,294 @@
+"""The template process: imports and unpickles each loader's source once, and forks workers from what it then has.
+
+It has one thread, runs nothing of a source but its unpickling, and serves any number of loaders, each over a control
+channel of its own. It ends, and everything it forked with it, when the training process does.
+
+    bootstrap channel ── Attach ──► one Session a loader ── Load ─► source ── Fork ─► worker
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from procession.capture.pickling import dumps, from_shared, loads
+from procession.capture.state import apply
+from procession.engine.channel import Channel, Closed
+from procession.engine.messages import (
+    Exited,
+    Finish,
+    Fork,
+    Forked,
+    Kill,
+    Load,
+    Loaded,
+    LoadFailed,
+    Refresh,
+    Surroundings,
+)
+from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
+from procession.engine.worker import Worker
+from procession.errors import harmless, pack
+
+GRACE_SECONDS = 0.25  # for workers to leave by themselves when their loader closes
+
+# Background threads that were seen to survive a fork: memory housekeeping, without a lock that a child would need.
+HARMLESS_THREADS = ("jemalloc_bg_thd", "polars-ooc")
+
+
+class Child(NamedTuple):
+    """A worker as its template knows it."""
+
+    number: int
+    pid: int
+    watch: int  # a pidfd: readable once the process has ended
+    session: Session
+
+
+class Session:
+    """One loader's side of the template."""
+
+    def __init__(self, template: Template, channel: Channel) -> None:
+        self.template = template
+        self.channel = channel
+        self.children: dict[int, Child] = {}  # worker number → child
+        self._source: Any = None
+        self._forks = False  # whether the source is here and may be forked
+        self._late: tuple[Load, int] | None = None  # what each worker loads by itself, and its descriptor
+        self._refreshed: list[tuple[Refresh, int]] = []  # what late workers must catch up with
+
+    def serve(self) -> None:
+        """Handle one message."""
+        received = self.channel.receive()
+        assert received is not None
+        message, descriptors = received
+        match message:
+            case Load():
+                self._load(message, descriptors[0])
+            case Fork():
+                self._fork(message, *descriptors)
+            case Refresh(payload):
+                if self._late is None:
+                    self._source = apply(from_shared(payload, descriptors[0]), self._source)
+                else:
+                    self._refreshed.append((message, descriptors[0]))
+            case Kill(worker):
+                if worker in self.children:
+                    kill(self.children[worker].watch)
+
+    def end(self) -> None:
+        """Let the workers go: those that are idle leave by themselves, the others are killed after a moment."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        for child in self.children.values():
+            await_end(child.watch, deadline)
+            kill(child.watch)
+            self.template.reap(child)
+        self.children.clear()
+        for _, descriptor in [*self._refreshed, *([self._late] if self._late else [])]:
+            os.close(descriptor)
+        self._source = None
+        self.channel.close()
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+    def _load(self, load: Load, descriptor: int) -> None:
+        self.template.take_over(load.surroundings)
+        if load.late:
+            self._late = (load, descriptor)
+            self._forks = True
+            self.channel.send(Loaded(()))
+            return
+        try:
+            self._source = from_shared(load.payload, descriptor)
+        except BaseException as error:
+            failure = harmless(error, "the unpickling of the source")
+            failure.add_note("procession: raised while the source was unpickled for the workers")
+            self.channel.send(LoadFailed(pack(failure, dumps, loads)))
+            return
+        threads = _threads()
+        self._forks = not threads
+        # What is here now is shared by all workers: keep their collectors from writing to it (copy-on-write).
+        gc.collect()
+        gc.freeze()
+        self.channel.send(Loaded(threads))
+
+    def _fork(self, fork: Fork, end: int, arena: int) -> None:
+        if not self._forks:  # the training process has been told why, and starts again elsewhere
+            os.close(end)
+            os.close(arena)
+            return
+        flush()
+        template = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(fork, end, arena, template)
+        with contextlib.suppress(OSError):  # the child does it too: whoever comes first
+            os.setpgid(pid, pid)
+        os.close(end)
+        os.close(arena)
+        child = Child(fork.worker, pid, os.pidfd_open(pid), self)
+        self.children[fork.worker] = child
+        self.template.watch(child)
+        self.channel.send(Forked(fork.worker, pid))
+
+    def _become_worker(self, fork: Fork, end: int, arena: int, template: int) -> NoReturn:
+        status = 1
+        try:
+            die_with_parent(template)
+            with contextlib.suppress(OSError):
+                os.setpgid(0, 0)  # so that what the source starts can be found, and ended with it
+            late, refreshed = self._late, self._refreshed
+            self.template.forget()
+            gc.enable()
+            source = self._source
+            if late is not None:
+                source = from_shared(late[0].payload, late[1])
+                for message, descriptor in refreshed:
+                    source = apply(from_shared(message.payload, descriptor), source)
+            Worker(Channel.from_descriptor(end), arena, source, fork.worker, fork.workers).serve()
+            status = 0
+        except BaseException:  # nothing may unwind into the template's own frames
+            traceback.print_exc()
+        finally:
+            leave(status)
+
+
+class Template:
+    """Waits for its channels and its children; one thread, no clock."""
+
+    def __init__(self, bootstrap: Channel, trainer: int) -> None:
+        self._bootstrap = bootstrap
+        self._trainer = os.pidfd_open(trainer)
+        self._poll = select.epoll()
+        self._serve: dict[int, Callable[[], None]] = {}  # descriptor → what to do when it is readable
+        self._sessions: dict[int, Session] = {}  # by the descriptor of their channel
+        self._wait_for(bootstrap.fileno(), self._attach)
+        self._wait_for(self._trainer, self._finish)
+        self._finished = False
+        self._retired = False  # no more loaders come
+
+    def serve(self) -> None:
+        """Serve until told to finish, until the training process is gone, or, once retired, until no loader is left."""
+        while not (self._finished or (self._retired and not self._sessions)):
+            for descriptor, _ in self._poll.poll():
+                serve = self._serve.get(descriptor)
+                if serve is not None:  # None: forgotten by what came before it in this round
+                    serve()
+        for session in list(self._sessions.values()):
+            session.end()
+
+    def watch(self, child: Child) -> None:
+        """Report the end of `child` to its session."""
+        self._wait_for(child.watch, lambda: self._ended(child))
+
+    def reap(self, child: Child) -> int:
+        """Collect a child that has ended or been killed, and end what it has started; return its status."""
+        self._forget(child.watch)
+        os.close(child.watch)
+        status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        with contextlib.suppress(OSError):  # nobody left in its group
+            os.killpg(child.pid, signal.SIGKILL)
+        return status
+
+    def take_over(self, seen: Surroundings) -> None:
+        """Make this process look at the world as the training process does now."""
+        for name in set(os.environ) - set(seen.environment):
+            del os.environ[name]
+        os.environ.update(seen.environment)
+        sys.path[:] = seen.path
+        sys.argv[:] = seen.arguments
+        if seen.directory is not None:
+            with contextlib.suppress(OSError):  # it may have been removed: imports by absolute path still work
+                os.chdir(seen.directory)
+
+    def forget(self) -> None:
+        """In a child: close all that belongs to the template."""
+        self._poll.close()
+        os.close(self._trainer)
+        self._bootstrap.close()
+        for session in self._sessions.values():
+            session.channel.close()
+            for child in session.children.values():
+                os.close(child.watch)
+
+    def _attach(self) -> None:
+        try:
+            received = self._bootstrap.receive()
+        except Closed:
+            self._forget(self._bootstrap.fileno())
+            self._retired = True
+            return
+        assert received is not None
+        if isinstance(received[0], Finish):
+            self._finish()
+            return
+        session = Session(self, Channel.from_descriptor(received[1][0]))
+        self._sessions[session.channel.fileno()] = session
+        self._wait_for(session.channel.fileno(), lambda: self._serve_session(session))
+
+    def _serve_session(self, session: Session) -> None:
+        try:
+            session.serve()
+        except Closed:
+            descriptor = session.channel.fileno()
+            self._forget(descriptor)
+            del self._sessions[descriptor]
+            session.end()
+
+    def _ended(self, child: Child) -> None:
+        status = self.reap(child)
+        if child.session.children.get(child.number) is child:
+            del child.session.children[child.number]
+        with contextlib.suppress(Closed):  # its own message will say so
+            child.session.channel.send(Exited(child.number, child.pid, status))
+
+    def _finish(self) -> None:
+        self._finished = True
+
+    def _wait_for(self, descriptor: int, serve: Callable[[], None]) -> None:
+        self._serve[descriptor] = serve
+        self._poll.register(descriptor, select.EPOLLIN)
+
+    def _forget(self, descriptor: int) -> None:
+        self._serve.pop(descriptor, None)
+        self._poll.unregister(descriptor)
+
+
+def _threads() -> tuple[str, ...]:
+    """Names of the threads that a fork would lose, from the kernel: libraries start them without Python's knowledge."""
+    found = []
+    named = {thread.native_id: thread.name for thread in threading.enumerate()}
+    for task in Path("/proc/self/task").iterdir():
+        number = int(task.name)
+        if number != os.getpid():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.append(named.get(number) or (task / "comm").read_text().strip())
+    return tuple(name for name in found if not name.startswith(HARMLESS_THREADS))
+
+
+def main(bootstrap: int, trainer: int) -> NoReturn:
+    """Run the template; called by `supervisor` in a new interpreter."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training process, which then ends us
+    faulthandler.enable()
+    gc.disable()  # a collection in a worker would touch, and so copy, what it shares with the others
+    status = 1
+    try:
+        if os.getppid() == trainer:  # else it is gone already
+            Template(Channel.from_descriptor(bootstrap), trainer).serve()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        leave(status)

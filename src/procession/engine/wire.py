@@ -1,0 +1,180 @@
+"""A batch in memory: what is written into a slot, and how it is read out of it as arrays.
+
+    | array 0 | pad | array 1 | pad | … | pickle of the rest | pad | its buffers … |      each part on a multiple of 64
+    bytes
+
+The arrays are raw bytes; what is no array (strings, objects, scipy matrices) is pickled together, with its large
+buffers beside it. What a reader needs besides the bytes is the `Layout`, which is the same for batch after batch, and
+the sizes of the rest, which are not.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from procession import tree
+from procession.capture.pickling import aligned, dumps
+
+Array = npt.NDArray[Any]
+BUFFER_IN_REST = (
+    1024  # bytes from which a buffer of a pickled leaf lies beside the pickle, so that it is not copied twice
+)
+
+
+class Field(NamedTuple):
+    """One array of a layout."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    offset: int  # from the beginning of the slot
+
+
+class Layout(NamedTuple):
+    """How the bytes of a slot become a batch: equal layouts are sent once."""
+
+    spec: tree.Spec
+    fields: tuple[Field | None, ...]  # a leaf each; None: the leaf is in the rest
+    end: int  # where the arrays end
+
+
+class Rows(NamedTuple):
+    """An array still to be taken: `array[rows]`."""
+
+    array: Array
+    rows: Sequence[int]
+
+
+Part = Array | list[Array] | Rows  # what fills a field: an array, the samples to stack, or the rows to take
+
+
+class Entry(NamedTuple):
+    """One leaf that becomes a field."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    part: Part
+
+
+class Parcel(NamedTuple):
+    """A batch that is ready to be written."""
+
+    layout: Layout
+    parts: tuple[Part, ...]  # one for each field that is not None
+    rest: tuple[memoryview, ...]  # the pickle of the other leaves, then its buffers; empty if there are none
+    reasons: tuple[str, ...]  # why each leaf in the rest is not an array
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that `write` needs."""
+        end = self.layout.end
+        for part in self.rest:
+            end = aligned(end) + part.nbytes
+        return end
+
+
+def make_parcel(spec: tree.Spec, entries: Sequence[Entry | None], others: list[Any]) -> Parcel:
+    """Lay out a batch.
+
+    Args:
+        spec: its structure.
+        entries: one for each leaf, or None if it goes with `others`.
+        others: (value, reason) of the leaves that are pickled, in order.
+    """
+    fields: list[Field | None] = []
+    parts: list[Part] = []
+    end = 0
+    for entry in entries:
+        if entry is None:
+            fields.append(None)
+            continue
+        dtype, shape, order, part = entry
+        start = aligned(end)
+        fields.append(Field(dtype, shape, order, start))
+        parts.append(part)
+        end = start + _nbytes(dtype, shape)
+    rest = _pickled([value for value, _ in others]) if others else ()
+    return Parcel(Layout(spec, tuple(fields), end), tuple(parts), rest, tuple(reason for _, reason in others))
+
+
+def write(parcel: Parcel, memory: Any, start: int) -> tuple[int, ...]:
+    """Write a parcel into `memory` from `start` on; return the sizes of the rest."""
+    parts = iter(parcel.parts)
+    for field in parcel.layout.fields:
+        if field is not None:
+            _fill(_view(field, memory, start), next(parts))
+    end = parcel.layout.end
+    if not parcel.rest:
+        return ()
+    view = memoryview(memory).cast("B")
+    for part in parcel.rest:
+        begin = aligned(end)
+        end = begin + part.nbytes
+        view[start + begin : start + end] = part
+    return tuple(part.nbytes for part in parcel.rest)
+
+
+def read(layout: Layout, rest: Sequence[int], memory: Any) -> Any:
+    """Rebuild a batch from `memory`, which begins at its slot; the arrays are views that keep `memory` alive."""
+    leaves = [None if field is None else _view(field, memory, 0) for field in layout.fields]
+    if rest:
+        view = memoryview(memory).cast("B")
+        spans, end = [], layout.end
+        for size in rest:
+            spans.append(view[aligned(end) : aligned(end) + size])
+            end = aligned(end) + size
+        others = iter(pickle.loads(spans[0], buffers=spans[1:]))
+        leaves = [next(others) if field is None else leaf for field, leaf in zip(layout.fields, leaves, strict=True)]
+    return tree.unflatten(layout.spec, leaves)
+
+
+def _view(field: Field, memory: Any, start: int) -> Array:
+    dtype, shape, order, offset = field
+    if 0 in shape or dtype.itemsize == 0:
+        return np.ndarray(shape, dtype)  # no bytes, and perhaps no room behind the offset either
+    return np.ndarray(shape, dtype, memory, start + offset, None, order)
+
+
+def _fill(target: Array, part: Part) -> None:
+    if isinstance(part, np.ndarray):
+        target[...] = part
+    elif isinstance(part, Rows):
+        rows = part.rows
+        if isinstance(rows, range):
+            target[...] = part.array[rows.start : rows.stop]
+        else:
+            np.take(part.array, rows, axis=0, out=target, mode="clip")  # "raise" would make a copy first
+    else:
+        for k, sample in enumerate(part):
+            target[k] = sample
+
+
+def _nbytes(dtype: Any, shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count * int(dtype.itemsize)
+
+
+def _pickled(values: list[Any]) -> tuple[memoryview, ...]:
+    buffers: list[memoryview] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < BUFFER_IN_REST:
+            return True
+        buffers.append(view)
+        return False
+
+    try:
+        stream = pickle.dumps(values, protocol=5, buffer_callback=keep_in_band)
+    except Exception:  # a class that only cloudpickle can send, such as one of __main__
+        buffers.clear()
+        stream = dumps(values)
+    return (memoryview(stream), *buffers)
