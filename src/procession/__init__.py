@@ -1,0 +1,46 @@
+"""Procession: an orderly procession of batches, made by processes.
+
+Any Keras `PyDataset` or other indexable source, read by worker processes in parallel, in order, each batch once:
+
+    import procession
+    model.fit(procession.Loader(train_sequence, workers=4), epochs=10)
+"""
+
+from procession.engine.item import WorkerInfo, worker_info
+from procession.errors import (
+    BatchError,
+    CaptureError,
+    ConfigError,
+    EmptySourceError,
+    EpochAbandonedError,
+    LoaderClosedError,
+    ProcessionError,
+    SourceExitError,
+    SourceTypeError,
+    TemplateDiedError,
+    WorkerDiedError,
+)
+from procession.loader import Loader
+from procession.monitoring.stats import Statistics
+from procession.order.randomness import rng
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchError",
+    "CaptureError",
+    "ConfigError",
+    "EmptySourceError",
+    "EpochAbandonedError",
+    "Loader",
+    "LoaderClosedError",
+    "ProcessionError",
+    "SourceExitError",
+    "SourceTypeError",
+    "Statistics",
+    "TemplateDiedError",
+    "WorkerDiedError",
+    "WorkerInfo",
+    "rng",
+    "worker_info",
+]

@@ -1,0 +1,1 @@
+"""One port, several times: where the tasks of a stream run."""

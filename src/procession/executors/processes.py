@@ -1,0 +1,62 @@
+"""Processes: workers forked from a clean template, so that no thread or lock of the training process comes along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from procession.capture.pickling import pickled
+from procession.capture.state import Rebound, Tracker
+from procession.engine.driver import Driver
+from procession.engine.ports import Parked
+from procession.engine.waker import Waker
+from procession.events import Event
+from procession.order.plan import Plan
+
+
+class ProcessesExecutor:
+    """The driver behind the port, and the source's way to it: whole at first, then what has changed."""
+
+    def __init__(self, workers: int, waker: Waker, *, hooks: bool) -> None:
+        """`hooks`: whether the source has epoch hooks, which may change anything on it, in place too."""
+        self._driver = Driver(workers, waker)
+        self._hooks = hooks
+        self._watch: Tracker | Rebound | None = None
+
+    def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
+        """See `Executor.begin`."""
+        changes = None
+        if not self._driver.connected:
+            parts = pickled(source, "source")
+            sent = self._driver.send_source(parts)
+            self._watch = Tracker(source, parts, *sent) if self._hooks else Rebound(source)
+        elif self._watch is not None:
+            changes = self._watch.changes(source)
+        return self._driver.begin(plan, changes, workers)
+
+    def submit(self, worker: int, tasks: list[tuple[int, int]]) -> None:
+        """See `Executor.submit`."""
+        self._driver.submit(worker, tasks)
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """See `Executor.wait`."""
+        return self._driver.wait(timeout)
+
+    def open(self, parked: Parked) -> Any:
+        """See `Executor.open`."""
+        return self._driver.open(parked)
+
+    def discard(self, parked: Parked) -> None:
+        """See `Executor.discard`."""
+        self._driver.discard(parked)
+
+    def restart(self, worker: int) -> None:
+        """See `Executor.restart`."""
+        self._driver.restart(worker)
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        self._driver.close()
+
+    def facts(self) -> dict[str, Any]:
+        """Process ids by worker, and the threads that kept the source from being forked."""
+        return {"pids": self._driver.pids(), "threads": self._driver.threads}

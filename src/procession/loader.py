@@ -1,0 +1,210 @@
+"""`Loader`: the object that people give to `fit` or loop over."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from procession.adapters import keras_hook
+from procession.config import make_config
+from procession.errors import EpochAbandonedError
+from procession.monitoring.stats import Statistics
+from procession.stream import EndOfEpoch, Stream
+
+
+class Loader:
+    """Makes the batches of any indexable source in parallel, in order, each once.
+
+    Give it to `model.fit`, `evaluate` or `predict` in place of the source, or loop over it: each `iter` begins an
+    epoch. Workers start with the first epoch, live until `close()`, and are ended with the loader in every case.
+
+    Args:
+        source: an object with `source[i]` and `len(source)` (a Keras `PyDataset` or `Sequence`, a torch map dataset, a
+            list), endless if its `num_batches` is None; or, with `batch_size`, a tuple or dict (nested as you like) of
+            arrays with one common first axis. With processes it is sent to the workers once; it never runs in this
+            process.
+        batch_size: None: `source[i]` is a batch. An int: `source[i]` is one sample, and this many are stacked.
+        drop_remainder: leave out the last batch if it is smaller than `batch_size`.
+        shuffle: whether each epoch has an order of its own (of batches, or of samples with `batch_size`); None: as
+            `fit` asks, and not at all in plain iteration.
+        seed: fixes the order and all random numbers (`procession.rng`, and the global generators of `random` and
+            `numpy` inside a source); None: drawn from `random`, and shown in `statistics()`.
+        workers: how many; "auto": the usable cores; 0: no workers, as `executor="serial"`.
+        executor: "processes" (as "auto"), "threads", for sources that wait or compute outside of the GIL, or "serial".
+        prefetch: batches ready or under way ahead of the consumer; "auto": two for each worker, more where they are
+            tiny.
+
+    Raises:
+        ConfigError: a parameter has an unusable value (a ValueError).
+        SourceTypeError: the source has no index or no length (a TypeError).
+        EmptySourceError: there is nothing to deliver (a ValueError).
+
+    Example:
+        >>> import numpy as np
+        >>> import procession
+        >>> x, y = np.arange(6.0).reshape(6, 1), np.arange(6)
+        >>> with procession.Loader((x, y), batch_size=4, workers=2) as loader:
+        ...     [(a.shape, b.tolist()) for a, b in loader]
+        [((4, 1), [0, 1, 2, 3]), ((2, 1), [4, 5])]
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        batch_size: int | None = None,
+        drop_remainder: bool = False,
+        shuffle: bool | None = None,
+        seed: int | None = None,
+        workers: int | Literal["auto"] = "auto",
+        executor: Literal["auto", "serial", "threads", "processes"] = "auto",
+        prefetch: int | Literal["auto"] = "auto",
+    ) -> None:
+        config = make_config(
+            batch_size=batch_size,
+            drop_remainder=drop_remainder,
+            shuffle=shuffle,
+            seed=seed,
+            workers=workers,
+            executor=executor,
+            prefetch=prefetch,
+        )
+        self._stream = Stream(source, config)
+        keras_hook.ensure()
+        # Also at interpreter exit, when nobody dropped the loader; never in a forked child, whose copy owns nothing.
+        self._finalizer = weakref.finalize(self, _close_in, os.getpid(), self._stream)
+
+    @property
+    def source(self) -> Any:
+        """The source, as it was given."""
+        return self._stream.source
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch.
+
+        Raises:
+            TypeError: the source is endless.
+        """
+        positions = self._stream.plan().positions
+        if positions is None:
+            raise TypeError(
+                "the source is endless (its num_batches is None), so the loader has no length; fit needs "
+                "steps_per_epoch"
+            )
+        return positions
+
+    def __iter__(self) -> Iterator[Any]:
+        """Begin the next epoch; one that was not read to its end counts as begun.
+
+        Raises:
+            LoaderClosedError: after `close()`.
+            CaptureError: something in the source cannot be sent to the workers; names its attribute path.
+        """
+        return _Epoch(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Loader cannot be copied, pickled or be part of another's source: it owns workers of this process. "
+            "Make it where it is used, from its source"
+        )
+
+    def __repr__(self) -> str:
+        config = self._stream.config
+        kind = type(self._stream.source).__qualname__
+        state = ", closed" if self._stream.closed else ""
+        return f"Loader({kind}, executor={config.executor!r}, workers={config.workers}, seed={config.seed}{state})"
+
+    def statistics(self) -> Statistics:
+        """What has happened so far, as a frozen snapshot: batches, bytes, waiting, work, and what had to be pickled."""
+        return self._stream.statistics()
+
+    def close(self) -> None:
+        """End the workers and give back the memory; batches still held stay valid. May be called twice."""
+        self._finalizer()
+
+    def to_tf(self) -> Any:
+        """Return a `tf.data.Dataset` of this loader's batches; each pass over it is an epoch.
+
+        Its element spec is taken from real batches, made by the workers; the first axis is left open, as is each other
+        one in which they differ. Arrays reach TensorFlow without a copy.
+
+        Returns:
+            A `tf.data.Dataset` with the structure of the batches.
+
+        Raises:
+            BatchError: the batches hold something that has no TensorFlow type.
+        """
+        from procession.adapters.tf import dataset
+
+        return dataset(self, self._stream)
+
+    def to_torch(self) -> Any:
+        """Return a torch `IterableDataset` of this loader's batches, arrays as tensors on the same memory.
+
+        Returns:
+            A `torch.utils.data.IterableDataset`; give it to a `DataLoader` with `batch_size=None` and `num_workers=0`.
+        """
+        from procession.adapters.torch import iterable_dataset
+
+        return iterable_dataset(self)
+
+    def to_jax(self) -> Iterator[Any]:
+        """Begin an epoch and return an iterator over its batches as JAX arrays, on the CPU without a copy.
+
+        Returns:
+            An iterator of trees of `jax.Array` on the default device.
+        """
+        from procession.adapters.jax import device_arrays
+
+        return device_arrays(iter(self))
+
+    def _keras_adapter(self, **arguments: Any) -> Any:
+        """What Keras reads from; called by `keras_hook`."""
+        from procession.adapters.keras import LoaderAdapter
+
+        return LoaderAdapter(self, **arguments)
+
+
+class _Epoch:
+    """One pass over a loader."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader  # `for batch in Loader(...)` keeps nothing but this iterator
+        self._stream = loader._stream
+        self._plan = self._stream.begin_epoch(shuffle=False)
+        self._over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._over:
+            raise StopIteration
+        if self._stream.current is not self._plan and not self._stream.closed:
+            raise EpochAbandonedError(
+                f"this iterator belongs to epoch {self._plan.epoch}, but the loader has begun epoch "
+                f"{self._stream.epoch} since: a loader reads one epoch at a time. For two at once make two Loaders "
+                "of the source"
+            )
+        try:
+            return self._stream.take()
+        except EndOfEpoch:
+            self._over = True
+            self._stream.end_epoch()
+            raise StopIteration from None
+        except BaseException:
+            self._over = True
+            raise
+
+
+def _close_in(owner: int, stream: Stream) -> None:
+    if os.getpid() == owner:
+        stream.close()
