@@ -1,0 +1,1 @@
+"""From a stream to what a framework reads: Keras, tf.data, torch, JAX."""
