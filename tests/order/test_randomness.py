@@ -1,0 +1,64 @@
+"""Random numbers of an item: a function of (seed, epoch, index), and of nothing else."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procession.order.randomness import Place, globals_restored, here, rng, seed_globals
+
+NUMBERS = st.integers(0, 2**63 - 1)
+PLACES = st.builds(Place, NUMBERS, st.integers(0, 2**40), st.integers(0, 2**40))
+MANY = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+
+
+def drawn(place: Place) -> tuple[float, float, float]:
+    """Return the first number of each generator at a place."""
+    with globals_restored(), here(place):
+        seed_globals(place)
+        return rng().random(), random.random(), float(np.random.random())
+
+
+@MANY
+@given(PLACES, PLACES)
+def test_places_draw_the_same_only_where_they_are_the_same(one: Place, other: Place) -> None:
+    for a, b in zip(drawn(one), drawn(other), strict=True):
+        assert (a == b) == (one == other)
+
+
+@pytest.mark.parametrize("generator", [0, 1, 2])
+def test_neighbouring_places_are_unlike(generator: int) -> None:
+    places = [Place(seed, epoch, index) for seed in range(12) for epoch in range(12) for index in range(12)]
+    numbers = np.array([drawn(place)[generator] for place in places])
+    assert len(np.unique(numbers)) == len(numbers)
+    assert abs(numbers.mean() - 0.5) < 0.05
+    assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.1
+
+
+def test_places_may_be_nested() -> None:
+    with here(Place(0, 0, 0)):
+        outer = rng().random()
+        with here(Place(0, 0, 1)):
+            assert rng().random() != outer
+        assert rng().random() == outer
+    with pytest.raises(RuntimeError, match="outside a source"):
+        rng()
+
+
+def test_the_users_generators_are_put_back_though_the_body_raises() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    want = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
+
+    def body() -> None:
+        with globals_restored():
+            seed_globals(Place(5, 5, 5))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        body()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == want  # type: ignore[index]

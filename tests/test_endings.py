@@ -1,0 +1,376 @@
+"""Every ending ends everything: close, garbage collection, exit, Ctrl-C, kill -9 of the training process, fork."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from procession import Loader, LoaderClosedError
+from tests.conftest import ExecutorName
+from tests.support import Made, run_script, running_script
+
+PROMPT = 10  # seconds: an ending takes a fraction of one, a busy machine some, a hang for ever
+
+
+def gone(pids: list[int]) -> bool:
+    """Wait until the processes have ended; say whether they have."""
+    processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return not psutil.wait_procs(processes, timeout=PROMPT)[1]
+
+
+def threads_of_loaders() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("procession")]
+
+
+# --- close ---
+
+
+def test_close_twice(executor: ExecutorName) -> None:
+    loader = Loader(Made(abs, 4), executor=executor, workers=2)
+    assert list(loader) == [0, 1, 2, 3]
+    pids = list(loader.statistics().pids.values())
+    loader.close()
+    loader.close()
+    assert gone(pids)
+    assert threads_of_loaders() == []
+    assert "closed" in repr(loader)
+
+
+def test_close_before_the_first_epoch(executor: ExecutorName) -> None:
+    loader = Loader(Made(abs, 4), executor=executor)
+    loader.close()
+    with pytest.raises(LoaderClosedError, match="closed"):
+        iter(loader)
+
+
+def test_iterating_after_close(executor: ExecutorName) -> None:
+    with Loader(Made(abs, 4), executor=executor) as loader:
+        epoch = iter(loader)
+        assert next(epoch) == 0
+    for use in (lambda: next(epoch), lambda: iter(loader), lambda: list(loader)):
+        with pytest.raises(LoaderClosedError, match=r"has been closed.*new Loader"):
+            use()
+
+
+def test_the_with_block_closes_though_its_body_raises(executor: ExecutorName) -> None:
+    def body() -> None:
+        with Loader(Made(abs, 4), executor=executor) as loader:
+            assert next(iter(loader)) == 0
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        body()
+    gc.collect()
+    assert threads_of_loaders() == []
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A named pipe: opening it to write returns once somebody has opened it to read, and the other way round."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    return path
+
+
+def waits_at(gate: Path, index: int) -> Made:
+    """Return a source that waits at one index until the gate has been opened and closed."""
+    return Made(lambda i: len(gate.read_bytes()) + i if i == index else i, 6)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_close_from_another_thread_while_a_batch_is_awaited(executor: ExecutorName, gate: Path) -> None:
+    loader = Loader(waits_at(gate, 2), executor=executor, workers=2)
+    got: list[Any] = []
+
+    def consume() -> None:
+        try:
+            got.extend(loader)
+        except LoaderClosedError as error:
+            got.append(error)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    with gate.open("wb"):  # from here on a worker is in source[2]
+        loader.close()
+        consumer.join(PROMPT)
+        assert not consumer.is_alive()
+    assert isinstance(got[-1], LoaderClosedError)
+    assert got[:-1] == [0, 1][: len(got) - 1]
+    for thread in threading.enumerate():
+        if thread.name.startswith("procession"):
+            thread.join(PROMPT)
+    assert threads_of_loaders() == []
+
+
+def test_close_ends_workers_that_are_stuck(gate: Path) -> None:
+    def wait(i: int) -> Any:
+        gate.with_name("pid").write_text(str(os.getpid()))
+        return gate.read_bytes()
+
+    loader = Loader(Made(wait, 1), workers=1)
+    epoch = iter(loader)
+    with gate.open("wb"):  # from here on the worker waits
+        stuck = int(gate.with_name("pid").read_text())
+        loader.close()
+        assert gone([stuck])
+    with pytest.raises(LoaderClosedError):
+        next(epoch)
+
+
+# --- loaders that nobody holds ---
+
+
+def test_a_loader_that_is_dropped_ends_its_workers(executor: ExecutorName) -> None:
+    loader = Loader(Made(lambda i: np.full(3, i), 100), executor=executor, workers=2)
+    epoch = iter(loader)
+    held = [next(epoch) for _ in range(3)]
+    pids = list(loader.statistics().pids.values())
+    del epoch, loader
+    gc.collect()
+    assert gone(pids)
+    assert threads_of_loaders() == []
+    assert [batch.tolist() for batch in held] == [[i] * 3 for i in range(3)]
+
+
+def test_a_loop_over_a_loader_that_nobody_holds(executor: ExecutorName) -> None:
+    got = []
+    for batch in Loader(Made(abs, 50), executor=executor, workers=2):
+        got.append(batch)
+        gc.collect(0)
+    assert got == list(range(50))
+    gc.collect()
+    assert threads_of_loaders() == []
+
+
+def test_a_loader_in_a_cycle_is_collected(executor: ExecutorName) -> None:
+    class Trainer:
+        loader: Any = None
+        me: Any = None
+
+    trainer = Trainer()
+    trainer.me = trainer
+    trainer.loader = Loader(Made(abs, 10), executor=executor, workers=2)
+    assert next(iter(trainer.loader)) == 0
+    pids = list(trainer.loader.statistics().pids.values())
+    there = weakref.ref(trainer)
+    del trainer
+    gc.collect()
+    assert there() is None
+    assert gone(pids)
+    assert threads_of_loaders() == []
+
+
+def test_an_abandoned_iterator_does_not_keep_the_workers(executor: ExecutorName) -> None:
+    with Loader(Made(abs, 10), executor=executor, workers=2) as loader:
+        abandoned = iter(loader)
+        assert next(abandoned) == 0
+    assert threads_of_loaders() == []
+    with pytest.raises(LoaderClosedError):
+        next(abandoned)
+
+
+# --- the training process ends ---
+
+SCRIPT = """
+import os, signal, sys, threading
+import procession
+
+class Slow:
+    def __init__(self, gate):
+        self.gate = gate
+    def __len__(self):
+        return 10
+    def __getitem__(self, i):
+        if i >= 4:
+            open(self.gate).read()   # waits until the test opens the gate and closes it again
+        return i, os.getpid(), os.getppid()
+
+executor, ending = sys.argv[1:3]
+loader = procession.Loader(Slow(sys.argv[3]), workers=2, executor=executor)
+epoch = iter(loader)
+batches = [next(epoch) for _ in range(4)]
+assert [batch[0] for batch in batches] == [0, 1, 2, 3]
+print(*{pid for batch in batches for pid in batch[1:]} - {os.getpid(), os.getppid()}, flush=True)
+match ending:
+    case "waits for a batch":
+        next(epoch)
+    case "falls off its end":
+        pass
+    case "sys.exit":
+        sys.exit(0)
+    case "raises":
+        raise LookupError("by the script")
+    case "exits in the middle of a loop":
+        for batch in procession.Loader(list(range(1000)), workers=2, executor=executor):
+            if batch == 3:
+                sys.exit(0)
+    case "closes":
+        loader.close()
+"""
+PARALLEL = ("threads", "processes")
+
+
+@contextmanager
+def script_at_index_4(tmp_path: Path, gate: Path, executor: str, ending: str) -> Iterator[tuple[Any, list[int]]]:
+    """Run the script until it has printed its processes; they have all ended on leaving, or the test fails."""
+    with running_script(SCRIPT, tmp_path, executor, ending, str(gate)) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) == (3 if executor == "processes" else 0)
+        yield process, pids
+    assert gone(pids), "a process outlived the training process"
+
+
+@pytest.mark.parametrize("executor", PARALLEL)
+def test_ctrl_c_in_the_middle_of_an_epoch(executor: str, tmp_path: Path, gate: Path) -> None:
+    with script_at_index_4(tmp_path, gate, executor, "waits for a batch") as (process, _), gate.open("wb"):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PROMPT)
+    assert process.returncode == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1
+
+
+INTERRUPTED = """
+import os, sys
+import procession
+
+class Waits:
+    def __len__(self):
+        return 10
+    def __getitem__(self, i):
+        if i == 4 and os.path.exists("gate"):
+            open("gate").read()
+        return i
+
+loader = procession.Loader(Waits(), workers=2, executor=sys.argv[1])
+try:
+    for batch in loader:
+        print(batch, flush=True)
+except KeyboardInterrupt:
+    os.rename("gate", "open")
+    assert list(loader) == list(range(10))
+    print("whole")
+os._exit(0) if sys.argv[1] == "threads" else sys.exit(0)   # a thread may still wait at the gate
+"""
+
+
+@pytest.mark.parametrize("executor", ["serial", *PARALLEL])
+def test_the_loader_goes_on_after_ctrl_c(executor: str, tmp_path: Path, gate: Path) -> None:
+    with running_script(INTERRUPTED, tmp_path, executor) as process, gate.open("wb"):
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=PROMPT)
+    assert errors == ""
+    assert output.splitlines()[-1] == "whole"
+    assert output.splitlines()[:-1] == ["0", "1", "2", "3"][: len(output.splitlines()) - 1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_the_training_process_is_killed(number: signal.Signals, tmp_path: Path, gate: Path) -> None:
+    with script_at_index_4(tmp_path, gate, "processes", "waits for a batch") as (process, pids), gate.open("wb"):
+        process.send_signal(number)
+        assert process.wait(PROMPT) == -number
+        assert gone(pids)
+
+
+ENDINGS = {
+    "falls off its end": (0, ""),
+    "sys.exit": (0, ""),
+    "raises": (1, "LookupError: by the script"),
+    "exits in the middle of a loop": (0, ""),
+    "closes": (0, ""),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("executor", ["serial", *PARALLEL])
+def test_the_script_ends_in_the_middle_of_an_epoch(executor: str, ending: str, tmp_path: Path, gate: Path) -> None:
+    status, last_words = ENDINGS[ending]
+    with script_at_index_4(tmp_path, gate, executor, ending) as (process, _):
+        _, errors = process.communicate(timeout=PROMPT)
+    assert process.returncode == status
+    assert errors.strip().splitlines()[-1:] == [last_words][: bool(last_words)]
+
+
+def test_a_worker_stuck_in_native_code_ends_with_the_training_process(tmp_path: Path) -> None:
+    script = """
+import ctypes, os, sys
+import procession
+
+class Stuck:
+    def __len__(self):
+        return 2
+    def __getitem__(self, i):
+        if i == 0:
+            return os.getpid()
+        ctypes.PyDLL(None).pause()   # holds the GIL, for ever
+
+loader = procession.Loader(Stuck(), workers=1)
+epoch = iter(loader)
+print(next(epoch), flush=True)
+next(epoch)
+"""
+    with running_script(script, tmp_path) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+        process.wait(PROMPT)
+        assert gone([pid])
+
+
+# --- a fork of the training process, by the user ---
+
+
+FORK = """
+import os, sys
+import procession
+
+loader = procession.Loader(list(range(40)), workers=2, executor=sys.argv[1])
+epoch = iter(loader)
+got = [next(epoch) for _ in range(3)]
+pid = os.fork()
+if pid == 0:
+    match sys.argv[2]:
+        case "exits":
+            sys.exit(0)   # runs every atexit function of the parent
+        case "drops":
+            del loader, epoch
+            sys.exit(0)
+        case "reads its own":
+            with procession.Loader([5, 6, 7], workers=2, executor=sys.argv[1]) as own:
+                assert list(own) == [5, 6, 7]
+            sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+got.extend(epoch)
+assert got == list(range(40)), got
+assert list(loader) == list(range(40))
+print("whole")
+"""
+
+
+@pytest.mark.parametrize("child", ["exits", "drops", "reads its own"])
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_the_user_forks_the_training_process(executor: str, child: str, tmp_path: Path) -> None:
+    done = run_script(FORK, tmp_path, executor, child, check=False)
+    assert (done.stdout, done.stderr) == ("whole\n", "")
+
+
+def test_a_user_subprocess_inherits_nothing(executor: ExecutorName) -> None:
+    with Loader(Made(lambda i: np.full(100, i), 4), executor=executor, workers=2) as loader:
+        epoch = iter(loader)
+        assert next(epoch)[0] == 0
+        listing = subprocess.check_output(["ls", "-l", "/proc/self/fd"], text=True, close_fds=False)
+        assert "memfd:procession" not in listing
+        assert len(list(epoch)) == 3

@@ -1,0 +1,87 @@
+"""`Loader` where Keras is not, and in a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession import Loader
+from tests.conftest import ExecutorName
+from tests.support import Made, run_script
+
+WITHOUT_KERAS = """
+import sys
+for name in ("keras", "tensorflow", "torch", "jax", "tf_keras"):
+    sys.modules[name] = None   # as if it were not installed: importing it raises ImportError
+
+import procession
+import numpy as np
+
+for executor in ("serial", "threads", "processes"):
+    with procession.Loader((np.arange(6.0), np.arange(6)), batch_size=4, workers=2, executor=executor) as loader:
+        assert [y.tolist() for x, y in loader] == [[0, 1, 2, 3], [4, 5]]
+print("whole")
+"""
+
+
+def test_a_plain_loop_needs_no_keras(tmp_path: Path) -> None:
+    done = run_script(WITHOUT_KERAS, tmp_path, check=False)
+    assert (done.stdout, done.stderr) == ("whole\n", "")
+
+
+NOTEBOOK = """
+import nbformat
+from nbclient import NotebookClient
+
+cells = [
+    '''
+import procession
+class Source:
+    factor = 2
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        return i * self.factor
+''',
+    '''
+loader = procession.Loader(Source(), workers=2)
+list(loader)
+''',
+    '''
+class Source(Source):   # defined anew, as one does in a notebook
+    factor = 3
+list(procession.Loader(Source(), workers=2)), list(loader)
+''',
+]
+notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+NotebookClient(notebook, timeout=60).execute()
+for cell in notebook.cells:
+    for output in cell.outputs:
+        print(output.get("data", {}).get("text/plain", output.get("text")))
+"""
+
+
+def test_classes_of_a_notebook(tmp_path: Path) -> None:
+    done = run_script(NOTEBOOK, tmp_path)  # in a process of its own: nbclient leaves an event loop behind
+    assert done.stdout.splitlines() == ["[0, 2, 4, 6]", "([0, 3, 6, 9], [0, 2, 4, 6])"]
+
+
+def test_what_a_loader_says_of_itself(executor: ExecutorName) -> None:
+    source = Made(abs, 3)
+    with Loader(source, executor=executor, workers=1, seed=4) as loader:
+        assert loader.source is source
+        assert repr(loader) == f"Loader(Made, executor={executor!r}, workers=1, seed=4)"
+    assert repr(loader) == f"Loader(Made, executor={executor!r}, workers=1, seed=4, closed)"
+
+
+def test_statistics_are_a_snapshot(executor: ExecutorName) -> None:
+    with Loader(Made(abs, 3), executor=executor, workers=1) as loader:
+        before = loader.statistics()
+        list(loader)
+        assert (before.batches, before.epochs) == (0, 0)
+        assert (loader.statistics().batches, loader.statistics().epochs) == (3, 1)
+        frozen: Any = before
+        with pytest.raises(AttributeError):
+            frozen.batches = 5
