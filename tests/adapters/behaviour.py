@@ -143,6 +143,12 @@ def killed(call: str) -> Report:
         return caught(call, kit.make_model("unbuilt"), loader)
 
 
+def several_steps_at_once() -> Report:
+    """Fit with several steps in one execution, where the backend may refuse."""
+    with procession.Loader(kit.Numbered(4), executor="processes", workers=2) as loader:
+        return caught("fit", kit.make_model("unbuilt", steps_per_execution=2), loader)
+
+
 def misused(**arguments: Any) -> Report:
     """Fit with an argument that does not go with a Loader of batches with sample weights."""
     given = {name: np.asarray(value) if name != "class_weight" else {1: 2.0} for name, value in arguments.items()}

@@ -171,6 +171,13 @@ def check_failure(lab: Lab, executor: ExecutorName, name: str) -> None:
     assert report["again"] == list(range(7))
 
 
+@pytest.mark.parametrize("lab", ["torch", "torch-oldest"], indirect=True)
+def test_what_keras_refuses_comes_out_as_keras_says_it(lab: Lab) -> None:
+    report = lab.ask("behaviour.several_steps_at_once")
+    assert report["type"] == "ValueError"
+    assert "steps_per_execution" in report["message"]
+
+
 # TensorFlow's adapter looks at the first two batches, the middle one and the last before it begins: with 8 batches at
 # batch 4 too, which is odd here; with 7 it meets that one in its turn.
 LENGTHS = pytest.mark.parametrize("length", [7, 8])
