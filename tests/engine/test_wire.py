@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from procession.capture.pickling import ALIGNMENT
-from procession.engine.collate import parcel_of
+from procession.engine.item import Maker
 from procession.engine.wire import Parcel, read, write
 from procession.order.plan import Plan
 from tests.support import form
@@ -36,7 +36,7 @@ ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
 
 def parcel(batch: Any) -> Parcel:
     plan = Plan(1, None, False, False, 0, 0)
-    return parcel_of([batch], lambda i: batch, plan, 0)
+    return Maker([batch], plan, "a test", None, False, lambda _: None).make(0)
 
 
 def round_trip(batch: Any, start: int = 0) -> Any:

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from procession import tree
 from procession.engine.tensors import to_numpy
-from procession.engine.wire import Array, Entry, Parcel, Rows, make_parcel
+from procession.engine.wire import Array, Entry, Layout, Parcel, Rows, as_before, make_parcel
 from procession.errors import BatchError
-from procession.order.plan import Plan
 from procession.sources import Arrays
 
 
-def parcel_of(source: Any, ask: Callable[[int], Any], plan: Plan, position: int) -> Parcel:
-    """Make the batch at `position` of the epoch; `ask(i)` gives `source[i]`.
+def whole(batch: Any, index: int, before: Layout | None = None) -> Parcel:
+    """A batch as `source[index]` returned it; `before`: the layout of the one before, which it is likely to have.
 
     Raises:
-        BatchError: the batch is None, or its samples do not stack.
+        BatchError: it is None.
     """
-    items = plan.items(position)
-    if isinstance(source, Arrays):
-        return _taken(source, items)
-    if plan.batch_size is None:
-        return _batch(ask(items[0]), items[0])
-    return _stacked([ask(i) for i in items], items)
-
-
-def _batch(batch: Any, index: int) -> Parcel:
     if batch is None:
         raise BatchError(
             f"source[{index}] returned None instead of a batch; a __getitem__ without a return statement on some "
             "path does that. To leave a batch out, leave its index out of the source's length"
         )
     leaves, spec = tree.flatten_in_order(batch)
+    if before is not None and as_before(before, spec, leaves):
+        return Parcel(before, tuple(leaves), (), ())
     entries: list[Entry | None] = []
     others: list[tuple[Any, str]] = []
     for leaf in leaves:
@@ -48,7 +40,8 @@ def _batch(batch: Any, index: int) -> Parcel:
     return make_parcel(spec, entries, others)
 
 
-def _taken(source: Arrays, items: Sequence[int]) -> Parcel:
+def taken(source: Arrays, items: Sequence[int]) -> Parcel:
+    """The rows `items` of a tree of arrays."""
     leaves, spec = tree.flatten(source.arrays)
     entries: list[Entry | None] = []
     others: list[tuple[Any, str]] = []
@@ -61,7 +54,12 @@ def _taken(source: Arrays, items: Sequence[int]) -> Parcel:
     return make_parcel(spec, entries, others)
 
 
-def _stacked(samples: list[Any], items: Sequence[int]) -> Parcel:
+def stacked(samples: list[Any], items: Sequence[int]) -> Parcel:
+    """One batch of the samples that `source[i]` returned for each of `items`.
+
+    Raises:
+        BatchError: they do not stack; names path, shapes and indices.
+    """
     columns, spec = _columns(samples, items)
     entries: list[Entry | None] = []
     others: list[tuple[Any, str]] = []

@@ -26,13 +26,15 @@ class Landing:
         return Parked(parcel.layout, write(parcel, memory, 0), parcel.nbytes, memory, parcel.reasons)
 
     def park_remote(self, layout: Layout, result: Result, slot: Slot, segment: int | None) -> Parked:
-        """Take over a batch that a worker has written, to the slot it was lent or to a segment of its own."""
+        """Take over a batch that a worker has written, to the slot it was lent or to a segment of its own.
+
+        In the second case the slot is not touched here.
+        """
         memory: Any = slot
         self.arena.fit(result.nbytes)
         if segment is not None:
-            self.arena.reclaim(slot)
             memory = segment_buffer(segment)
-        return Parked(layout, result.rest, result.nbytes, memory, result.reasons)
+        return Parked(layout, result.rest, result.nbytes, memory, result.reasons, result.placed)
 
     def open(self, parked: Parked) -> Any:
         """Read a batch; the lease on its slot ends with its last array."""

@@ -11,7 +11,7 @@ the sizes of the rest, which are not.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -50,7 +50,8 @@ class Rows(NamedTuple):
     rows: Sequence[int]
 
 
-Part = Array | list[Array] | Rows  # what fills a field: an array, the samples to stack, or the rows to take
+# What fills a field: an array, the samples to stack, or the rows to take; None: it is there already.
+Part = Array | list[Array] | Rows | None
 
 
 class Entry(NamedTuple):
@@ -71,12 +72,30 @@ class Parcel(NamedTuple):
     reasons: tuple[str, ...]  # why each leaf in the rest is not an array
 
     @property
+    def placed(self) -> int:
+        """Bytes that are there already."""
+        fields = (field for field in self.layout.fields if field is not None)
+        return sum(_nbytes(f.dtype, f.shape) for f, part in zip(fields, self.parts, strict=True) if part is None)
+
+    @property
     def nbytes(self) -> int:
         """Bytes that `write` needs."""
         end = self.layout.end
         for part in self.rest:
             end = aligned(end) + part.nbytes
         return end
+
+
+def as_before(layout: Layout | None, spec: tree.Spec, leaves: Sequence[Any]) -> bool:
+    """Whether a batch of these leaves has that layout: the short way, for batch after batch of the same form."""
+    if layout is None or len(leaves) != len(layout.fields) or spec != layout.spec:
+        return False
+    for field, leaf in zip(layout.fields, leaves, strict=True):
+        if field is None or type(leaf) is not np.ndarray or leaf.shape != field.shape or leaf.dtype is not field.dtype:
+            return False
+        if not (leaf.flags.c_contiguous if field.order == "C" else leaf.flags.f_contiguous):
+            return False
+    return True
 
 
 def make_parcel(spec: tree.Spec, entries: Sequence[Entry | None], others: list[Any]) -> Parcel:
@@ -101,6 +120,38 @@ def make_parcel(spec: tree.Spec, entries: Sequence[Entry | None], others: list[A
         end = start + _nbytes(dtype, shape)
     rest = _pickled([value for value, _ in others]) if others else ()
     return Parcel(Layout(spec, tuple(fields), end), tuple(parts), rest, tuple(reason for _, reason in others))
+
+
+def in_place(parcel: Parcel, offset_of: Callable[[Part], int | None], end: int) -> Parcel:
+    """A batch of which some arrays lie in their slot already; the others find room behind the last of those.
+
+    Args:
+        parcel: the batch as it would be written.
+        offset_of: where a part begins, from the beginning of the slot; None if it is elsewhere, or does not fit there.
+        end: where arrays that lie in the slot end: behind it, nothing is overwritten that is still to be copied.
+    """
+    offsets: list[int | None] = []
+    taken: list[tuple[int, int]] = []
+    fields = [field for field in parcel.layout.fields if field is not None]
+    for field, part in zip(fields, parcel.parts, strict=True):
+        size = _nbytes(field.dtype, field.shape)
+        offset = offset_of(part) if size else None
+        if offset is not None and any(offset < stop and start < offset + size for start, stop in taken):
+            offset = None  # the same array twice: the consumer gets two
+        if offset is not None:
+            taken.append((offset, offset + size))
+        offsets.append(offset)
+    moved: list[Field] = []
+    for field, offset in zip(fields, offsets, strict=True):
+        start = aligned(end) if offset is None else offset
+        end = max(end, start + _nbytes(field.dtype, field.shape))
+        moved.append(field._replace(offset=start))
+    parts = tuple(part if offset is None else None for part, offset in zip(parcel.parts, offsets, strict=True))
+    rest = iter(moved)
+    layout = Layout(
+        parcel.layout.spec, tuple(None if field is None else next(rest) for field in parcel.layout.fields), end
+    )
+    return parcel._replace(layout=layout, parts=parts)
 
 
 def write(parcel: Parcel, memory: Any, start: int) -> tuple[int, ...]:
@@ -142,6 +193,8 @@ def _view(field: Field, memory: Any, start: int) -> Array:
 
 
 def _fill(target: Array, part: Part) -> None:
+    if part is None:
+        return
     if isinstance(part, np.ndarray):
         target[...] = part
     elif isinstance(part, Rows):

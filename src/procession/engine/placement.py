@@ -1,0 +1,225 @@
+"""Makes batches in place: numpy allocates the arrays of a batch in the slot they will be read from, so none is copied.
+
+    numpy ── memory for an array? ──► handler ── one that became part of the last batch ──► the slot
+                                         └────── any other ───────────────────────────────► malloc
+
+numpy asks a handler for the memory of every array (NEP 49, numpy 1.22). Ours is set while the source makes a batch. It
+watches which of the large allocations, by their number, become arrays of the batch, and puts those of the next batch
+into its slot. What it puts there is as good as a copy: a guess that was wrong costs one, as if nothing had been placed.
+
+Guarantee: the slot is given away only if nothing in this process holds an array in it any more; `finish` says so.
+It gives up for good where it does not pay: small batches, arrays that numpy did not allocate or that the source keeps,
+sources that make many small arrays (each costs a call into Python) or that fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from typing import Any
+
+import numpy as np
+
+from procession.capture.pickling import ALIGNMENT, aligned
+from procession.engine.arena import Slot
+from procession.engine.wire import Array, Parcel, in_place
+
+LEAST_BATCH = 1 << 20  # bytes: copying less costs less than watching
+LEAST_ARRAY = 1 << 17
+CALL_SECONDS = 3e-6  # what an allocation and its release cost more, measured
+COPY_RATE = 1e10  # bytes a second that copying would take
+MOST_MISSES = 3  # batches in a row of which nothing came from numpy
+
+# From numpy's C interface: where its functions are in the table, and what a handler looks like.
+SET_HANDLER = 304
+_malloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_calloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+_realloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_free = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class _Handler(ctypes.Structure):
+    """PyDataMem_Handler, version 1."""
+
+    _fields_ = (
+        ("name", ctypes.c_char * 127),
+        ("version", ctypes.c_uint8),
+        ("ctx", ctypes.c_void_p),
+        ("malloc", _malloc),
+        ("calloc", _calloc),
+        ("realloc", _realloc),
+        ("free", _free),
+    )
+
+
+class Placement:
+    """The memory of one worker's batches."""
+
+    def __init__(self, arena: Any) -> None:
+        self._first = ctypes.addressof(ctypes.c_char.from_buffer(arena))
+        self._last = self._first + len(arena)
+        self._libc = _c_library()
+        own = _malloc(self.malloc), _calloc(self.calloc), _realloc(self.realloc), _free(self.free)
+        self._handler = _Handler(b"procession", 1, None, *own)
+        self._set = _set_handler()
+        self._capsule = _capsule(self._handler)
+        self._before: Any = None  # the handler that is set outside of a batch
+        self.gave_up = self._set is None  # for good
+        self._misses = 0
+        self._wanted: dict[int, int] = {}  # number of a large allocation → its size: those become the batch
+        self._large: list[int] = []  # addresses of this batch's large allocations
+        self._calls = 0  # into the handler, for this batch
+        self._next = self._limit = 0  # what is left of the slot
+        self._held: dict[int, int] = {}  # address in an arena → size: arrays that have not been let go of
+        there = weakref.ref(self)
+        os.register_at_fork(before=lambda: _stop(there()))
+
+    def pays(self, nbytes: int) -> bool:
+        """Whether to try it, the last batch having been that large."""
+        return nbytes >= LEAST_BATCH and not self.gave_up
+
+    def begin(self, slot: Slot) -> None:
+        """A batch is being made that goes into this slot of the arena."""
+        self._large.clear()
+        self._calls = 0
+        self._next = self._first + slot.offset
+        self._limit = self._next + slot.capacity
+        self._before = self._set(self._capsule)
+
+    def end(self) -> None:
+        """It has been made, or could not be."""
+        self._set(self._before)
+
+    def placed(self, parcel: Parcel, slot: Slot) -> tuple[Parcel, bool]:
+        """The batch as it lies, and whether it fits into its slot as it does. Learns for the next one.
+
+        Arrays that are in the slot already need not be written; where it does not fit, all have to, elsewhere.
+        """
+        numbers = {address: number for number, address in enumerate(self._large)}
+        self._wanted = {}
+        for part in parcel.parts:
+            owner = _owner(part)
+            if owner is not None and _address(owner) in numbers:
+                self._wanted[numbers[_address(owner)]] = owner.nbytes
+        self._misses = 0 if self._wanted else self._misses + 1
+        too_many = self._calls * CALL_SECONDS > parcel.nbytes / COPY_RATE
+        self.gave_up |= too_many or self._misses >= MOST_MISSES
+        if not self._held:
+            return parcel, parcel.nbytes <= slot.capacity
+        start = self._first + slot.offset
+        lying = in_place(parcel, lambda part: self._offset(part, start), self._next - start)
+        fits = lying.nbytes <= slot.capacity
+        self.gave_up |= not fits and parcel.nbytes <= slot.capacity
+        return (lying if fits else parcel), fits
+
+    def all_let_go(self) -> bool:
+        """Whether nothing is held any more of what has been placed; if the source keeps arrays, nothing is again."""
+        self.gave_up |= bool(self._held)
+        return not self._held
+
+    def _offset(self, part: Any, slot: int) -> int | None:
+        if type(part) is not np.ndarray or not (part.flags.c_contiguous or part.flags.f_contiguous):
+            return None
+        offset = _address(part) - slot
+        return offset if 0 <= offset < self._limit - slot and offset % ALIGNMENT == 0 else None
+
+    # --- called by numpy ---
+
+    def malloc(self, _: Any, size: int) -> int | None:
+        """Memory for an array."""
+        self._calls += 1
+        if size >= LEAST_ARRAY:
+            return self._allocate(size, clear=False)
+        address: int | None = self._libc.malloc(size)
+        return address
+
+    def calloc(self, _: Any, count: int, size: int) -> int | None:
+        """Memory for an array of zeros."""
+        self._calls += 1
+        if count * size >= LEAST_ARRAY:
+            return self._allocate(count * size, clear=True)
+        address: int | None = self._libc.calloc(count, size)
+        return address
+
+    def realloc(self, _: Any, address: int | None, size: int) -> int | None:
+        """More memory, or less."""
+        inside = address is not None and self._first <= address < self._last
+        moved: int | None = self._libc.malloc(size) if inside else self._libc.realloc(address, size)
+        if inside and moved and address:
+            ctypes.memmove(moved, address, min(size, self._held.pop(address)))
+        return moved
+
+    def free(self, _: Any, address: int | None, size: int) -> None:
+        """An array has been let go of."""
+        if address is not None and self._first <= address < self._last:
+            self._held.pop(address, None)
+        else:
+            self._libc.free(address)
+
+    def _allocate(self, size: int, *, clear: bool) -> int | None:
+        start = aligned(self._next)
+        address: int | None
+        if self._wanted.get(len(self._large)) == size and start + size <= self._limit and not self.gave_up:
+            address, self._next = start, start + size
+            self._held[start] = size
+            if clear:
+                ctypes.memset(start, 0, size)
+        else:
+            address = self._libc.calloc(1, size) if clear else self._libc.malloc(size)
+        self._large.append(address or 0)
+        return address
+
+
+def _stop(placement: Placement | None) -> None:
+    # The slot is shared memory: what a forked child writes to its copy of an array would be seen here.
+    if placement is not None:
+        placement.gave_up = True
+
+
+def _owner(part: Any) -> Array | None:
+    """The array whose memory `part` is a view of."""
+    if type(part) is not np.ndarray:
+        return None
+    while isinstance(part.base, np.ndarray):
+        part = part.base
+    owner: Array = part
+    return owner
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _c_library() -> Any:
+    library = ctypes.PyDLL(None)  # with the interpreter's lock: these return at once
+    for name, result, arguments in (
+        ("malloc", ctypes.c_void_p, (ctypes.c_size_t,)),
+        ("calloc", ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)),
+        ("realloc", ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t)),
+        ("free", None, (ctypes.c_void_p,)),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _set_handler() -> Any:
+    """numpy's PyDataMem_SetHandler; None where this numpy has none."""
+    core = getattr(np, "_core", None) or getattr(np, "core", None)
+    table = getattr(getattr(core, "_multiarray_umath", None), "_ARRAY_API", None)
+    if table is None:
+        return None
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    functions = ctypes.cast(get(table, None), ctypes.POINTER(ctypes.c_void_p))
+    return ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(functions[SET_HANDLER])
+
+
+_NAME = ctypes.create_string_buffer(b"mem_handler")  # as numpy wants it; a capsule does not copy it
+
+
+def _capsule(handler: _Handler) -> Any:
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    return new(ctypes.addressof(handler), ctypes.cast(_NAME, ctypes.c_char_p), None)
