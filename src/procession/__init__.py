@@ -6,6 +6,7 @@ Any Keras `PyDataset` or other indexable source, read by worker processes in par
     model.fit(procession.Loader(train_sequence, workers=4), epochs=10)
 """
 
+from procession.config import Faults
 from procession.engine.item import WorkerInfo, worker_info
 from procession.errors import (
     BatchError,
@@ -13,10 +14,14 @@ from procession.errors import (
     ConfigError,
     EmptySourceError,
     EpochAbandonedError,
+    LimitError,
     LoaderClosedError,
     ProcessionError,
+    RestartsError,
+    SkippedWarning,
     SourceExitError,
     SourceTypeError,
+    StalledError,
     TemplateDiedError,
     WorkerDiedError,
 )
@@ -32,11 +37,16 @@ __all__ = [
     "ConfigError",
     "EmptySourceError",
     "EpochAbandonedError",
+    "Faults",
+    "LimitError",
     "Loader",
     "LoaderClosedError",
     "ProcessionError",
+    "RestartsError",
+    "SkippedWarning",
     "SourceExitError",
     "SourceTypeError",
+    "StalledError",
     "Statistics",
     "TemplateDiedError",
     "WorkerDiedError",

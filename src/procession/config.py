@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,79 @@ from procession.errors import ConfigError
 ExecutorName = Literal["serial", "threads", "processes"]
 EXECUTORS: tuple[ExecutorName, ...] = ("serial", "threads", "processes")
 
+Answer = Literal["raise", "skip", "retry"]
+ANSWERS: tuple[Answer, ...] = ("raise", "skip", "retry")
+
 MOST_WORKERS = 1024  # far above any machine's cores: a larger number is a slip, not a wish
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What a loader does when something goes wrong; give it to `Loader(..., faults=Faults(...))`.
+
+    A worker that dies is replaced, and what it had in hand is made again; the stream stays the same. The bounds here
+    say when that is given up.
+
+    Args:
+        on_error: what to do about an item (`source[index]`) that raises: "raise" it in the consumer; "skip" it, which
+            is counted in `statistics()` and warned about once an epoch; "retry" it, `retries` times, then raise; or a
+            function of (index, exception) that returns one of these, called in the training process as failures
+            arrive. It also decides about an item that has killed its worker, or outlasted `timeout`, more than
+            `retries` times ("retry" then means raise).
+            With `batch_size`, a skipped sample is left out and its batch is that much smaller; with `drop_remainder`,
+            where all batches have one size, the batch's first good sample stands in for it. A batch of which nothing
+            is left is left out.
+        retries: how often an item is made again that has killed its worker or outlasted `timeout`, and under "retry"
+            also one that raised.
+        timeout: seconds that a worker may take for one batch; past it, its Python stack is noted, it is killed, and the
+            batch is made again. Looked at while the consumer waits. None: no limit; after 30 s of waiting a warning on
+            the logger "procession" says which index, worker and stack the consumer waits for. With
+            executor="threads" a thread that takes longer is left to itself and replaced; "serial" has no limit.
+        max_restarts: workers that may be replaced in one epoch, whatever they died of.
+        recycle_after: batches after which a worker is replaced by a fresh one, for libraries that leak; None: never.
+        max_memory: bytes of memory of its own (not shared with the template or other workers) past which a worker is
+            replaced by a fresh one after the batch it has in hand; looked at about once a second; None: no limit.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range (a ValueError).
+
+    Example:
+        >>> import procession
+        >>> class Files:
+        ...     def __len__(self):
+        ...         return 3
+        ...     def __getitem__(self, i):
+        ...         return [1.0][i]  # there are fewer files than it thinks
+        >>> import warnings
+        >>> faults = procession.Faults(on_error="skip")
+        >>> with warnings.catch_warnings(action="ignore"), procession.Loader(Files(), faults=faults) as loader:
+        ...     list(loader), sorted(skip.index for skip in loader.statistics().skipped)
+        ([1.0], [1, 2])
+    """
+
+    on_error: Answer | Callable[[int, BaseException], Answer] = "raise"
+    retries: int = 2
+    timeout: float | None = None
+    max_restarts: int = 10
+    recycle_after: int | None = None
+    max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.on_error) and self.on_error not in ANSWERS:
+            raise ConfigError(
+                f"on_error must be one of {', '.join(map(repr, ANSWERS))}, or a function of (index, exception) that "
+                f"returns one of them; got {self.on_error!r}"
+            )
+        _count("retries", self.retries, 0)
+        _count("max_restarts", self.max_restarts, 0)
+        for name, least in (("recycle_after", 1), ("max_memory", 1 << 20)):
+            value = getattr(self, name)
+            if value is not None:
+                _count(name, value, least, also="None (no limit)")
+        timeout: Any = self.timeout
+        usable = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+        if timeout is not None and not usable:
+            raise ConfigError(f"timeout must be a number of seconds above 0, or None (no limit); got {timeout!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +101,19 @@ class Config:
     executor: ExecutorName
     workers: int  # 1 for serial
     prefetch: int | None  # batches ready or under way; None: found from the work
+    faults: Faults
 
 
 def make_config(
-    *, batch_size: Any, drop_remainder: Any, shuffle: Any, seed: Any, workers: Any, executor: Any, prefetch: Any
+    *,
+    batch_size: Any,
+    drop_remainder: Any,
+    shuffle: Any,
+    seed: Any,
+    workers: Any,
+    executor: Any,
+    prefetch: Any,
+    faults: Any,
 ) -> Config:
     """Check the parameters of `Loader`.
 
@@ -50,6 +132,11 @@ def make_config(
         )
     if shuffle is not None and not isinstance(shuffle, bool):
         raise ConfigError(f"shuffle must be True, False or None (as fit asks), got {shuffle!r}")
+    if not isinstance(faults, Faults):
+        raise ConfigError(
+            f"faults must be a procession.Faults, got {faults!r} of type {type(faults).__name__}; write "
+            'Loader(source, faults=procession.Faults(on_error="skip"))'
+        )
     return Config(
         batch_size=size,
         drop_remainder=bool(drop_remainder),
@@ -59,6 +146,7 @@ def make_config(
         executor=name,
         workers=count,
         prefetch=None if prefetch == "auto" else _count("prefetch", prefetch, 1, also="'auto'"),
+        faults=faults,
     )
 
 

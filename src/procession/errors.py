@@ -40,6 +40,18 @@ class WorkerDiedError(ProcessionError, RuntimeError):
     """A worker process ended while it was making a batch; names worker, signal and index."""
 
 
+class StalledError(WorkerDiedError, TimeoutError):
+    """A worker took longer over a batch than `Faults.timeout` allows; has its Python stack."""
+
+
+class RestartsError(WorkerDiedError):
+    """More workers died in an epoch than `Faults.max_restarts` allows to replace."""
+
+
+class LimitError(ProcessionError, OSError):
+    """A limit of the machine is in the way; names it, its value and what was needed."""
+
+
 class TemplateDiedError(WorkerDiedError):
     """The process that workers are forked from ended."""
 
@@ -54,6 +66,10 @@ class LoaderClosedError(ProcessionError, RuntimeError):
 
 class SourceExitError(ProcessionError, RuntimeError):
     """The source called `sys.exit()`, or raised another exception that is no error."""
+
+
+class SkippedWarning(UserWarning):
+    """Items were left out of an epoch because they failed, as `Faults.on_error` said."""
 
 
 def harmless(error: BaseException, what: str) -> BaseException:

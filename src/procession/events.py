@@ -15,12 +15,20 @@ class Done(NamedTuple):
     seconds: float
 
 
+class Failure(NamedTuple):
+    """What was raised for one item."""
+
+    item: int  # index in the source; the first of the batch's where no single one is at fault
+    error: BaseException
+
+
 class Failed(NamedTuple):
-    """The source raised for a task."""
+    """A task's batch could not be made: the source raised."""
 
     worker: int
     ticket: int
-    error: BaseException
+    failures: tuple[Failure, ...]  # at least one
+    left: int  # items of the batch that are good; 0: there is no batch without these
 
 
 class Died(NamedTuple):
@@ -28,7 +36,29 @@ class Died(NamedTuple):
 
     worker: int
     ticket: int | None  # the task it had in hand
-    describe: Callable[[int | None], BaseException]  # from the step it was working on to the error that names it
+    item: int  # the item it had in hand
+    left: int  # items of that batch besides it
+    describe: Callable[[], BaseException]  # the error that says who died of what
+
+
+class NotStarted(NamedTuple):
+    """A worker could not be started."""
+
+    worker: int
+    error: BaseException
+
+
+class Outgrown(NamedTuple):
+    """A worker has more memory of its own than it may have."""
+
+    worker: int
+
+
+class TemplateDied(NamedTuple):
+    """What workers are started from is gone, and they with it, by no fault of their tasks."""
+
+    loaded: bool  # it had the source: it did not die of loading it
+    describe: Callable[[], BaseException]
 
 
 class Lost(NamedTuple):
@@ -37,4 +67,4 @@ class Lost(NamedTuple):
     error: BaseException
 
 
-Event = Done | Failed | Died | Lost
+Event = Done | Failed | Died | NotStarted | Outgrown | TemplateDied | Lost

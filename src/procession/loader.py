@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from procession.adapters import keras_hook
-from procession.config import make_config
+from procession.config import Faults, make_config
 from procession.errors import EpochAbandonedError
 from procession.monitoring.stats import Statistics
 from procession.stream import EndOfEpoch, Stream
@@ -35,6 +35,8 @@ class Loader:
         executor: "processes" (as "auto"), "threads", for sources that wait or compute outside of the GIL, or "serial".
         prefetch: batches ready or under way ahead of the consumer; "auto": two for each worker, more where they are
             tiny.
+        faults: what to do when something goes wrong, see `Faults`. By default an exception of the source is raised, and
+            a worker that dies is replaced and its batch made again, without a change in the stream.
 
     Raises:
         ConfigError: a parameter has an unusable value (a ValueError).
@@ -61,6 +63,7 @@ class Loader:
         workers: int | Literal["auto"] = "auto",
         executor: Literal["auto", "serial", "threads", "processes"] = "auto",
         prefetch: int | Literal["auto"] = "auto",
+        faults: Faults = Faults(),  # noqa: B008 - it is frozen
     ) -> None:
         config = make_config(
             batch_size=batch_size,
@@ -70,6 +73,7 @@ class Loader:
             workers=workers,
             executor=executor,
             prefetch=prefetch,
+            faults=faults,
         )
         self._stream = Stream(source, config)
         keras_hook.ensure()

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from typing import Any
 
 from procession import sources
 from procession.config import Config
-from procession.engine.arena import Slot
-from procession.engine.delivery import (
-    Action,
-    Began,
-    Deliver,
-    Delivery,
-    Discard,
-    End,
-    Joined,
-    Raise,
-    Restart,
-    Submit,
-    Wanted,
-)
+from procession.engine.actions import Deliver, Raise
 from procession.engine.door import Door
-from procession.engine.ports import Executor, Parked
-from procession.engine.waker import Waker, interrupts
-from procession.errors import EpochAbandonedError
-from procession.events import Died, Done, Event
-from procession.executors.processes import ProcessesExecutor
-from procession.executors.serial import SerialExecutor
-from procession.executors.threads import ThreadsExecutor
+from procession.engine.limits import opened
+from procession.engine.waker import Waker
+from procession.errors import EpochAbandonedError, SkippedWarning
+from procession.executors.performer import Performer, make_executor
 from procession.monitoring.stats import Counters, Statistics
 from procession.order.plan import Plan
+
+MOST_TOLD = 5  # skipped items that a warning lists
 
 
 class EndOfEpoch(Exception):  # noqa: N818 - an event, like StopIteration
@@ -48,11 +35,11 @@ class Stream:
         self.hooks = sources.hooks(source)
         self.epoch = -1  # the number of the epoch begun last
         self.plan()  # that there is anything to deliver
-        self.waker = Waker()
+        self.waker = opened(Waker, "pipe to wake a wait with")
         self._door = Door()
         self._counters = Counters()
-        self._delivery = Delivery(config.prefetch)
-        self._executor: Executor | None = None  # made when it is first needed, and again after a failure in here
+        self._told = 0  # skips that have been warned about
+        self._performer: Performer | None = None  # made when it is first needed, and again after a failure in here
         self._plan: Plan | None = None
         self._taking: int | None = None  # the thread that is in `take`
 
@@ -88,6 +75,7 @@ class Stream:
             self._call_hook("on_epoch_begin")
             wish = self.config.shuffle
             plan = self.plan(shuffle=shuffle if wish is None else wish, probes=probes)
+            self._warn_of_skips()
             self.epoch = plan.epoch
             self._counters.epochs += 1
             return self._start(plan, ahead)
@@ -123,9 +111,10 @@ class Stream:
             start = time.perf_counter()
             self._taking = threading.get_ident()
             try:
-                outcome = self._await_outcome(self._plan)
+                assert self._performer is not None
+                outcome = self._performer.next(self._plan, self._check_woken)
                 if isinstance(outcome, Deliver):
-                    return self._opened(outcome.batch)
+                    return self._performer.opened(outcome.batch)
             except EpochAbandonedError:
                 raise
             except BaseException:
@@ -138,6 +127,7 @@ class Stream:
                     self._end()
         if isinstance(outcome, Raise):
             raise outcome.error
+        self._warn_of_skips()
         raise EndOfEpoch
 
     def end_epoch(self) -> None:
@@ -151,13 +141,18 @@ class Stream:
         return self._plan
 
     @property
+    def step(self) -> int:
+        """The step of the current plan that `take` delivers next; more than batches taken, where some were skipped."""
+        return 0 if self._performer is None else self._performer.step
+
+    @property
     def closed(self) -> bool:
         """Whether `close` has been called."""
         return self._door.closed
 
     def statistics(self) -> Statistics:
         """A frozen snapshot of the figures."""
-        facts = self._executor.facts() if self._executor is not None else {}
+        facts = self._performer.facts() if self._performer is not None else {}
         return self._counters.snapshot(self.config.executor, self.config.workers, self.config.seed, facts)
 
     def close(self) -> None:
@@ -175,108 +170,45 @@ class Stream:
     def _start(self, plan: Plan, ahead: int | None) -> Plan:
         """Give out the tasks of `plan`; what was under way for another one is dropped when it arrives."""
         try:
-            if self._executor is None:
-                self._executor = self._make_executor()
-            else:
-                self._handle(self._executor.wait(0))  # who died meanwhile, with nothing in hand, is replaced
-            steps = plan.steps
-            workers = self.config.workers if steps is None else max(1, min(self.config.workers, steps))
+            if self._performer is None:
+                executor = make_executor(self.config, self.waker, hooks=bool(self.hooks))
+                self._performer = Performer(self.config, executor, self.waker, self._counters)
             self._plan = plan
-            joined = self._executor.begin(plan, self.indexed, workers)
-            self._perform(self._delivery.handle(Began(steps, ahead)))
-            for worker in joined:
-                self._perform(self._delivery.handle(Joined(worker)))
+            self._performer.begin(plan, self.indexed, ahead)
             return plan
         except BaseException:
             self._break_down()
             raise
 
-    def _make_executor(self) -> Executor:
-        match self.config.executor:
-            case "serial":
-                return SerialExecutor()
-            case "threads":
-                return ThreadsExecutor(self.config.workers, self.waker)
-            case "processes":
-                return ProcessesExecutor(self.config.workers, self.waker, hooks=bool(self.hooks))
-
-    def _await_outcome(self, plan: Plan) -> Deliver | Raise | End:
-        assert self._executor is not None
-        if self._delivery.has_room(1):
-            # What has arrived meanwhile, first: the next task should go to a worker that really is free.
-            self._handle(self._executor.wait(0))
-        outcome = self._perform(self._delivery.handle(Wanted()))
-        while outcome is None:
-            with self.waker.watching():
-                events = self._executor.wait(None)
-            if not events:
-                self._check_woken()
-            if self._plan is not plan:
-                raise EpochAbandonedError(
-                    "a signal handler has begun another epoch of this loader while a batch was awaited"
-                )
-            outcome = self._handle(events)
-        return outcome
-
-    def _handle(self, events: list[Event]) -> Deliver | Raise | End | None:
-        outcome = None
-        for event in events:
-            if isinstance(event, Done):
-                self._counters.work_seconds += event.seconds
-            elif isinstance(event, Died):
-                self._counters.deaths += 1
-            outcome = self._perform(self._delivery.handle(event)) or outcome
-        return outcome
-
-    def _perform(self, actions: list[Action]) -> Deliver | Raise | End | None:
-        """Do what delivery decided; return what is for the consumer."""
-        assert self._executor is not None and self._plan is not None
-        outcome: Deliver | Raise | End | None = None
-        for action in actions:
-            match action:
-                case Submit(worker, tickets):
-                    steps = ((ticket, self._delivery.step_of(ticket)) for ticket in tickets)
-                    self._executor.submit(worker, [(ticket, self._plan.position(step)) for ticket, step in steps])
-                case Discard(batch):
-                    self._executor.discard(batch)
-                case Restart(worker):
-                    self._executor.restart(worker)
-                    outcome = self._perform(self._delivery.handle(Joined(worker))) or outcome
-                case _:
-                    outcome = action
-        return outcome
-
-    def _opened(self, parked: Parked) -> Any:
-        assert self._executor is not None
-        counters = self._counters
-        counters.batches += 1
-        counters.bytes += parked.nbytes
-        counters.segments += not isinstance(parked.memory, Slot)
-        if parked.reasons:
-            counters.pickled.update(parked.reasons)
-        return self._executor.open(parked)
-
     def _call_hook(self, name: str) -> None:
         if name not in self.hooks:
             return
-        if self.config.executor == "threads" and self._executor is not None:
-            while not self._delivery.idle():  # the threads read the very object that the hook changes
-                self._handle(self._executor.wait(None))
-                self._check_woken()
+        if self.config.executor == "threads" and self._performer is not None:
+            self._performer.settle(self._check_woken)  # the threads read the very object that the hook changes
         getattr(self.source, name)()
         self._door.check()  # the hook may have closed the loader
 
     def _check_woken(self) -> None:
-        signals = self.waker.drain()
-        if interrupts(signals) and threading.current_thread() is not threading.main_thread():
-            self.waker.noted = True
-            raise KeyboardInterrupt
+        if self._performer is not None:
+            self._performer.check_signals()
         self._door.check()
+
+    def _warn_of_skips(self) -> None:
+        count, self._told = self._counters.skips - self._told, self._counters.skips
+        if count:
+            latest = self._counters.skipped[-count:][:MOST_TOLD]
+            told = "; ".join(f"source[{item.index}] ({item.error})" for item in latest)
+            more = f", and {count - len(latest)} more" if count > len(latest) else ""
+            warnings.warn(
+                f"epoch {self.epoch}: {count} items were left out because they failed: {told}{more}. "
+                "Loader.statistics().skipped lists them",
+                SkippedWarning,
+                stacklevel=4,
+            )
 
     def _break_down(self) -> None:
         """End the executor; the next epoch makes another."""
-        executor, self._executor = self._executor, None
-        self._delivery = Delivery(self.config.prefetch)
+        performer, self._performer = self._performer, None
         self._plan = None
-        if executor is not None:
-            executor.close()
+        if performer is not None:
+            performer.close()

@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 from procession.order.plan import Plan
-from procession.stream import Stream
+from procession.stream import EndOfEpoch, Stream
 
 
 class Epochs:
@@ -112,8 +112,12 @@ class Epochs:
     def _take(self) -> Any:
         if self._plan is not None and self.stream.current is not self._plan:
             self._follow(self.stream.reopen(self._plan, self.position, self._ahead()))
-        batch = self.stream.take()
-        self._read += 1
+        try:
+            batch = self.stream.take()
+        except EndOfEpoch:
+            self._read = self.stream.step
+            raise
+        self._read = self.stream.step  # further by more than one where batches were skipped
         return batch
 
     def _begin_order(self, probes: tuple[int, ...]) -> None:

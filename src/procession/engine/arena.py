@@ -1,6 +1,6 @@
 """The arena: one anonymous shared memory, the slots in it, and the leases on them. Lives in the training process.
 
-    | words | slot | slot |  slot  | …                           … nothing resident … |    one mapping, sparse, 1 TiB
+    | hands | slot | slot |  slot  | …                           … nothing resident … |    one mapping, sparse, 1 TiB
       of addresses ▲ lent to a task: one worker writes its bytes
       ▲ leased: the consumer holds arrays on it
       ▲ free: waits for the next task, its pages stay mapped (that is what makes the next copy fast)
@@ -29,10 +29,9 @@ LEAST_SPAN = 1 << 26
 FIRST_CAPACITY = 64 * 1024
 MEMORY = 256  # small batches in a row after which a large one is forgotten
 PAGE = mmap.PAGESIZE
-WORD = struct.Struct("=q")
-HEADER = (
-    16 * 1024
-)  # a word for each worker, see `progress`: enough for 1024 of them, and a multiple of any page size in use
+HAND = struct.Struct("=qqd")  # what a worker has in hand: ticket + 1 (0: nothing), item, time.monotonic()
+ITEM = struct.Struct("=q")  # the second field of it
+HEADER = 64 * 1024  # room for the hands of 1024 workers, and a multiple of any page size in use
 
 
 class Slot(NamedTuple):
@@ -43,6 +42,14 @@ class Slot(NamedTuple):
 
 
 NO_SLOT = Slot(0, 0)
+
+
+class Hand(NamedTuple):
+    """What a worker is at."""
+
+    ticket: int
+    item: int  # index in the source; -1: none of them, it takes rows or writes
+    since: float  # when it began with this task, of time.monotonic()
 
 
 class Arena:
@@ -69,20 +76,25 @@ class Arena:
         self._ended: deque[Slot] = deque()
         _ARENAS.add(self)
 
-    def lend(self) -> Slot:
-        """Take a slot for a task."""
+    def lend(self, count: int) -> list[Slot]:
+        """Take a slot for each of so many tasks."""
         self._collect()
-        slot = self._take() or self._new()
-        if slot.capacity:
-            self._lent.add(slot)
-            self._most_lent = max(self._most_lent, len(self._lent))
-        return slot
+        slots = [self._take() or self._new() for _ in range(count)]
+        self._lent.update(slot for slot in slots if slot.capacity)
+        self._most_lent = max(self._most_lent, len(self._lent))
+        return slots
 
     def reclaim(self, slot: Slot) -> None:
         """Take back a slot that was lent and will not be leased."""
         if slot.capacity:
             self._lent.discard(slot)
             self._free.append(slot)
+
+    def abandon(self, slot: Slot) -> None:
+        """Never use a slot again that was lent: somebody may still write there."""
+        if slot.capacity:
+            self._lent.discard(slot)
+            self._give_back_memory(slot)
 
     def lease(self, slot: Slot) -> Any:
         """The memory of a slot that was lent; the lease ends when the last array on it is dropped."""
@@ -92,14 +104,14 @@ class Arena:
         self._lent.discard(slot)
         return buffer
 
-    def progress(self, worker: int) -> int | None:
-        """The ticket that a worker has in hand. Its word is written by the worker, or here while there is none."""
-        ticket: int = WORD.unpack_from(self.memory, worker * WORD.size)[0] - 1
-        return None if ticket < 0 else ticket
+    def in_hand(self, worker: int) -> Hand | None:
+        """What a worker has in hand. Written by the worker, or here while there is none."""
+        ticket, index, since = HAND.unpack_from(self.memory, worker * HAND.size)
+        return Hand(ticket - 1, index, since) if ticket > 0 else None
 
-    def forget_progress(self, worker: int) -> None:
+    def empty_hand(self, worker: int) -> None:
         """Before a worker starts: it has nothing in hand."""
-        WORD.pack_into(self.memory, worker * WORD.size, 0)
+        HAND.pack_into(self.memory, worker * HAND.size, 0, -1, 0.0)
 
     def pin(self) -> None:
         """Before this process is forked: leave to the child, as they are, the batches that it inherits."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from procession.engine.collate import parcel_of
-from procession.engine.wire import Parcel
+from procession.engine.collate import stacked, taken, whole
+from procession.engine.wire import Layout, Parcel
 from procession.errors import harmless
+from procession.events import Failure
+from procession.order.globals import GlobalSeeds
 from procession.order.plan import Plan
-from procession.order.randomness import Place, here, seed_globals
+from procession.order.randomness import Place, here, left
+from procession.sources import Arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,41 +54,88 @@ def working(info: WorkerInfo) -> Iterator[None]:
         _info.reset(token)
 
 
+class Unmade(Exception):  # noqa: N818 - what it carries is raised, never this
+    """A batch could not be made: which items failed, with what, and how many of its items are good."""
+
+    def __init__(self, failures: tuple[Failure, ...], left: int) -> None:
+        super().__init__(failures, left)
+        self.failures = failures
+        self.left = left
+
+
 class Maker(NamedTuple):
     """Makes the batches of one epoch from a source."""
 
     source: Any
     plan: Plan
     who: str  # for messages: "worker 1 (pid 4711)"
-    seeds_globals: bool  # not in threads, which share the global generators
+    seeds: GlobalSeeds | None  # not in threads, which share the global generators
+    collects: bool  # go on after a sample that raised, so that all of a batch's failures are known at once
+    announce: Callable[[int], None]  # told each item before it is made
 
-    def make(self, position: int) -> Parcel:
-        """Make the batch at `position`.
+    def make(self, position: int, without: tuple[int, ...] = (), before: Layout | None = None) -> Parcel:
+        """Make the batch at `position`, but for some of its samples; `before`: the layout of the one before.
+
+        Where all batches are to have one size, the first sample that is left stands in for those that are not.
 
         Raises:
-            Exception: what the source raised, with a note that says where; StopIteration as a RuntimeError, since it
-                would end the consumer's loop in silence, and SystemExit as a SourceExitError, since it would end the
-                program.
+            Unmade: the source raised, or its samples do not stack. Each exception has a note that says where. Its type
+                is the source's, but for StopIteration (a RuntimeError, since it would end the consumer's loop in
+                silence) and SystemExit (a SourceExitError, since it would end the program).
         """
+        items = self.plan.items(position)
         try:
-            return parcel_of(self.source, self._ask, self.plan, position)
-        except BaseException as error:
-            self._note(error, f"making batch {position} of epoch {self.plan.epoch}, in {self.who}")
+            if isinstance(self.source, Arrays):
+                return taken(self.source, items)
+            if self.plan.batch_size is None:
+                return whole(self._ask(items[0]), items[0], before)
+            return self._stacked(items, without)
+        except Unmade as unmade:
+            for _, error in unmade.failures:
+                self._note(error, self._place(position))
             raise
+        except Exception as error:
+            self._note(error, self._place(position))
+            raise Unmade((Failure(items[0], error),), 0) from None
+
+    def _stacked(self, items: Sequence[int], without: tuple[int, ...]) -> Parcel:
+        kept = [index for index in items if index not in without] if without else items
+        samples = self._samples(kept)
+        if without and self.plan.drop_remainder:
+            kept = [index if index in samples else kept[0] for index in items]
+        return stacked([samples[index] for index in kept], kept)
+
+    def _samples(self, items: Sequence[int]) -> dict[int, Any]:
+        samples: dict[int, Any] = {}
+        failures: list[Failure] = []
+        for index in items:
+            try:
+                samples[index] = self._ask(index)
+            except Unmade as unmade:
+                failures.extend(unmade.failures)
+                if not self.collects or not isinstance(unmade.failures[0].error, Exception):
+                    break
+        if failures:
+            raise Unmade(tuple(failures), len(items) - len(failures))
+        return samples
 
     def _ask(self, index: int) -> Any:
+        self.announce(index)
         place = Place(self.plan.seed, self.plan.epoch, index)
-        if self.seeds_globals:
-            seed_globals(place)
+        token = here(place)
         try:
-            with here(place):
-                return self.source[index]
+            return self.source[index] if self.seeds is None else self.seeds.make(place, self.source)
         except BaseException as error:
             failure = harmless(error, f"source[{index}]")
+            if failure is not error:
+                failure.__cause__ = error
             self._note(failure, f"raised by source[{index}]")
-            if failure is error:
-                raise
-            raise failure from error
+            raise Unmade((Failure(index, failure),), 0) from None
+        finally:
+            left(token)
+
+    def _place(self, position: int) -> str:
+        return f"making batch {position} of epoch {self.plan.epoch}, in {self.who}"
 
     @staticmethod
     def _note(error: BaseException, text: str) -> None:

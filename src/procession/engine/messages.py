@@ -17,6 +17,7 @@ class Task(NamedTuple):
     position: int
     offset: int
     capacity: int
+    without: tuple[int, ...] = ()  # items to leave out
 
 
 class Result(NamedTuple):
@@ -29,7 +30,10 @@ class Result(NamedTuple):
     in_segment: bool  # larger than its slot: in a segment, whose descriptor came with the message
     seconds: float  # spent in the source and in writing
     reasons: tuple[str, ...]  # why leaves had to be pickled
-    error: PackedError | None = None  # what the source raised instead
+    failures: tuple[tuple[int, PackedError], ...] = ()  # instead: the items for which the source raised, and what
+    left: int = 0  # how many of the batch's items are good, if some failed
+    placed: int = 0  # bytes that were made in the slot, and so not copied
+    kept: bool = False  # the source holds arrays in the slot, which must not be lent again while the worker lives
 
 
 # training process → worker
@@ -55,6 +59,7 @@ class Results(NamedTuple):
     """Finished tasks, in the order they were given."""
 
     results: tuple[Result, ...]
+    memory: int | None  # bytes of memory that the worker has for itself; None: not looked at since the last report
 
 
 # training process → template
@@ -86,16 +91,12 @@ class Load(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """Start a worker; its channel and the arena come along."""
+    """Start a worker; its channel, the arena and the end of a pipe for its stack come along."""
 
-    worker: int
+    name: int
+    place: int
     workers: int
-
-
-class Kill(NamedTuple):
-    """End one worker now."""
-
-    worker: int
+    collects: bool  # see `Maker`
 
 
 # template → training process
@@ -113,18 +114,24 @@ class LoadFailed(NamedTuple):
     error: PackedError
 
 
-class Forked(NamedTuple):
-    """A worker runs."""
+class NotForked(NamedTuple):
+    """A worker could not be started."""
 
-    worker: int
+    name: int
+    number: int  # errno
+
+
+class Forked(NamedTuple):
+    """A worker runs; a pidfd of it comes along."""
+
+    name: int
     pid: int
 
 
 class Exited(NamedTuple):
     """A worker is gone."""
 
-    worker: int
-    pid: int
+    name: int
     status: int  # exit code, or the negative number of the signal
 
 

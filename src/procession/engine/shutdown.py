@@ -30,11 +30,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def await_end(watch: int, deadline: float) -> None:
-    """Wait for the end of the process behind a pidfd, at most until `deadline` (of time.monotonic)."""
+def await_end(watch: int, deadline: float) -> bool:
+    """Wait for the end of the process behind a pidfd, until `deadline` (of time.monotonic); say whether it came."""
     poll = select.poll()
     poll.register(watch, select.POLLIN)
-    poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def kill(watch: int) -> None:

@@ -16,43 +16,8 @@ import threading
 from typing import NamedTuple
 
 from procession.engine.channel import Channel, Closed
-from procession.engine.messages import Attach, Finish, Surroundings
-
-# What workers and the template see. One native thread each: parallelism is the number of workers; no GPU: the training
-# process has it, and a second context on it costs memory or fails.
-ENVIRONMENT = {
-    **dict.fromkeys(
-        (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "BLIS_NUM_THREADS",
-            "VECLIB_MAXIMUM_THREADS",
-            "NUMEXPR_NUM_THREADS",
-            "NUMBA_NUM_THREADS",
-            "TF_NUM_INTRAOP_THREADS",
-            "TF_NUM_INTEROP_THREADS",
-            "RAYON_NUM_THREADS",
-            "POLARS_MAX_THREADS",
-            "OPENCV_FOR_THREADS_NUM",
-        ),
-        "1",
-    ),
-    "TOKENIZERS_PARALLELISM": "false",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "HIP_VISIBLE_DEVICES": "-1",
-    "ROCR_VISIBLE_DEVICES": "-1",
-    "JAX_PLATFORMS": "cpu",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator: one thread fewer before the fork
-}
-
-# For glibc, elsewhere without effect. Large batches are written once and read by another process: past the cache, then
-# (from 4 MiB on); and what they were made in is kept for the next one, not given back and faulted in anew.
-TUNABLES = (
-    f"glibc.cpu.x86_non_temporal_threshold={4 << 20}"
-    f":glibc.malloc.mmap_threshold={256 << 20}"
-    f":glibc.malloc.trim_threshold={512 << 20}"
-)
+from procession.engine.messages import Attach, Finish
+from procession.engine.surroundings import surroundings
 
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -175,21 +140,6 @@ def start_template() -> Template:
     finally:
         theirs.close()
     return Template(process, ours, os.getpid())
-
-
-def surroundings() -> Surroundings:
-    """What workers are to see: the training process's environment, import path and directory as they are now."""
-    own = os.environ.get("GLIBC_TUNABLES")
-    adjusted = {
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),  # said once, in the training process
-        "GLIBC_TUNABLES": f"{TUNABLES}:{own}" if own else TUNABLES,
-    }
-    try:
-        directory = os.getcwd()
-    except FileNotFoundError:
-        directory = None
-    path = tuple(os.path.abspath(entry) if directory else entry for entry in sys.path)
-    return Surroundings({**os.environ, **adjusted, **ENVIRONMENT}, path, directory, tuple(sys.argv))
 
 
 _SUPERVISOR = Supervisor()

@@ -14,12 +14,9 @@ import gc
 import os
 import select
 import signal
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from procession.capture.pickling import dumps, from_shared, loads
@@ -30,27 +27,24 @@ from procession.engine.messages import (
     Finish,
     Fork,
     Forked,
-    Kill,
     Load,
     Loaded,
     LoadFailed,
+    NotForked,
     Refresh,
-    Surroundings,
 )
 from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
+from procession.engine.surroundings import take_over, threads
 from procession.engine.worker import Worker
 from procession.errors import harmless, pack
 
 GRACE_SECONDS = 0.25  # for workers to leave by themselves when their loader closes
 
-# Background threads that were seen to survive a fork: memory housekeeping, without a lock that a child would need.
-HARMLESS_THREADS = ("jemalloc_bg_thd", "polars-ooc")
-
 
 class Child(NamedTuple):
     """A worker as its template knows it."""
 
-    number: int
+    name: int
     pid: int
     watch: int  # a pidfd: readable once the process has ended
     session: Session
@@ -62,7 +56,7 @@ class Session:
     def __init__(self, template: Template, channel: Channel) -> None:
         self.template = template
         self.channel = channel
-        self.children: dict[int, Child] = {}  # worker number → child
+        self.children: dict[int, Child] = {}  # process id → child
         self._source: Any = None
         self._forks = False  # whether the source is here and may be forked
         self._late: tuple[Load, int] | None = None  # what each worker loads by itself, and its descriptor
@@ -83,9 +77,6 @@ class Session:
                     self._source = apply(from_shared(payload, descriptors[0]), self._source)
                 else:
                     self._refreshed.append((message, descriptors[0]))
-            case Kill(worker):
-                if worker in self.children:
-                    kill(self.children[worker].watch)
 
     def end(self) -> None:
         """Let the workers go: those that are idle leave by themselves, the others are killed after a moment."""
@@ -104,7 +95,7 @@ class Session:
         gc.freeze()
 
     def _load(self, load: Load, descriptor: int) -> None:
-        self.template.take_over(load.surroundings)
+        take_over(load.surroundings)
         if load.late:
             self._late = (load, descriptor)
             self._forks = True
@@ -117,33 +108,38 @@ class Session:
             failure.add_note("procession: raised while the source was unpickled for the workers")
             self.channel.send(LoadFailed(pack(failure, dumps, loads)))
             return
-        threads = _threads()
-        self._forks = not threads
+        lost = threads()
+        self._forks = not lost
         # What is here now is shared by all workers: keep their collectors from writing to it (copy-on-write).
         gc.collect()
         gc.freeze()
-        self.channel.send(Loaded(threads))
+        self.channel.send(Loaded(lost))
 
-    def _fork(self, fork: Fork, end: int, arena: int) -> None:
-        if not self._forks:  # the training process has been told why, and starts again elsewhere
-            os.close(end)
-            os.close(arena)
-            return
-        flush()
-        template = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(fork, end, arena, template)
+    def _fork(self, fork: Fork, end: int, arena: int, stack: int) -> None:
+        ends = (end, arena, stack)
+        if self._forks:  # else the training process has been told why, and starts again elsewhere
+            flush()
+            template = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self.channel.send(NotForked(fork.name, error.errno or 0))
+            else:
+                if pid == 0:
+                    self._become_worker(fork, ends, template)
+                self._adopt(fork, pid)
+        for descriptor in ends:
+            os.close(descriptor)
+
+    def _adopt(self, fork: Fork, pid: int) -> None:
         with contextlib.suppress(OSError):  # the child does it too: whoever comes first
             os.setpgid(pid, pid)
-        os.close(end)
-        os.close(arena)
-        child = Child(fork.worker, pid, os.pidfd_open(pid), self)
-        self.children[fork.worker] = child
+        child = Child(fork.name, pid, os.pidfd_open(pid), self)
+        self.children[pid] = child
         self.template.watch(child)
-        self.channel.send(Forked(fork.worker, pid))
+        self.channel.send(Forked(fork.name, pid), [child.watch])
 
-    def _become_worker(self, fork: Fork, end: int, arena: int, template: int) -> NoReturn:
+    def _become_worker(self, fork: Fork, ends: tuple[int, int, int], template: int) -> NoReturn:
         status = 1
         try:
             die_with_parent(template)
@@ -157,7 +153,8 @@ class Session:
                 source = from_shared(late[0].payload, late[1])
                 for message, descriptor in refreshed:
                     source = apply(from_shared(message.payload, descriptor), source)
-            Worker(Channel.from_descriptor(end), arena, source, fork.worker, fork.workers).serve()
+            end, arena, stack = ends
+            Worker(Channel.from_descriptor(end), arena, stack, source, fork).serve()
             status = 0
         except BaseException:  # nothing may unwind into the template's own frames
             traceback.print_exc()
@@ -202,17 +199,6 @@ class Template:
             os.killpg(child.pid, signal.SIGKILL)
         return status
 
-    def take_over(self, seen: Surroundings) -> None:
-        """Make this process look at the world as the training process does now."""
-        for name in set(os.environ) - set(seen.environment):
-            del os.environ[name]
-        os.environ.update(seen.environment)
-        sys.path[:] = seen.path
-        sys.argv[:] = seen.arguments
-        if seen.directory is not None:
-            with contextlib.suppress(OSError):  # it may have been removed: imports by absolute path still work
-                os.chdir(seen.directory)
-
     def forget(self) -> None:
         """In a child: close all that belongs to the template."""
         self._poll.close()
@@ -249,10 +235,9 @@ class Template:
 
     def _ended(self, child: Child) -> None:
         status = self.reap(child)
-        if child.session.children.get(child.number) is child:
-            del child.session.children[child.number]
+        child.session.children.pop(child.pid, None)
         with contextlib.suppress(Closed):  # its own message will say so
-            child.session.channel.send(Exited(child.number, child.pid, status))
+            child.session.channel.send(Exited(child.name, status))
 
     def _finish(self) -> None:
         self._finished = True
@@ -264,18 +249,6 @@ class Template:
     def _forget(self, descriptor: int) -> None:
         self._serve.pop(descriptor, None)
         self._poll.unregister(descriptor)
-
-
-def _threads() -> tuple[str, ...]:
-    """Names of the threads that a fork would lose, from the kernel: libraries start them without Python's knowledge."""
-    found = []
-    named = {thread.native_id: thread.name for thread in threading.enumerate()}
-    for task in Path("/proc/self/task").iterdir():
-        number = int(task.name)
-        if number != os.getpid():
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                found.append(named.get(number) or (task / "comm").read_text().strip())
-    return tuple(name for name in found if not name.startswith(HARMLESS_THREADS))
 
 
 def main(bootstrap: int, trainer: int) -> NoReturn:

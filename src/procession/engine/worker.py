@@ -5,38 +5,54 @@ It owns nothing that must survive it: slots belong to the training process, and 
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 from procession.capture.memory import anonymous, mapped
 from procession.capture.pickling import dumps, from_shared, loads
 from procession.capture.state import apply
-from procession.engine.arena import WORD
+from procession.engine.arena import HAND, ITEM, Slot
 from procession.engine.channel import MOST_DESCRIPTORS, Channel, Closed
-from procession.engine.item import Maker, WorkerInfo, working
-from procession.engine.messages import Refresh, Result, Results, Task, Work
+from procession.engine.item import Maker, Unmade, WorkerInfo, working
+from procession.engine.messages import Fork, Refresh, Result, Results, Task, Work
+from procession.engine.placement import Placement
+from procession.engine.stacks import STACK_SIGNAL
 from procession.engine.wire import Layout, Parcel, write
 from procession.errors import pack
+from procession.order.globals import GlobalSeeds
 
 REPORT_SECONDS = 1e-3  # finished tasks of one message are reported together, unless they take longer than this
+WEIGH_SECONDS = 1.0  # between two looks at the memory: one takes some milliseconds where much is mapped
 
 
 class Worker:
     """Serves one channel until the other end is closed."""
 
-    def __init__(self, channel: Channel, arena: int, source: Any, number: int, count: int) -> None:
+    def __init__(self, channel: Channel, arena: int, stack: int, source: Any, fork: Fork) -> None:
         self._channel = channel
         self._arena = mapped(arena, writable=True)
         self._source = source
-        self._number = number
+        self._number, self._count, self._collects = fork.place, fork.workers, fork.collects
         self._pid = os.getpid()
-        self._count = count
+        self._hand = self._number * HAND.size  # where to say what is in hand
+        self._item = self._hand + ITEM.size  # the second field of it
         self._maker: Maker | None = None
         self._layout: Layout | None = None  # the last one sent
+        self._seeds = GlobalSeeds(sparing=True)
+        self._nbytes = 0  # of the last one
+        self._placement = Placement(self._arena)
+        self._placing = False  # for the task in hand
         self._results: list[Result] = []  # not reported yet
         self._segments: list[int] = []  # the descriptors that go with them
+        self._weighed = time.monotonic()
+        # Both from C, so also while the interpreter is stuck, or past saving.
+        faulthandler.enable(stack)
+        faulthandler.register(STACK_SIGNAL, stack)
 
     def serve(self) -> None:
         """Do what the training process asks; return when it has closed the channel."""
@@ -49,7 +65,7 @@ class Worker:
                     case Work(tasks, plan):
                         if plan is not None:
                             who = f"worker {self._number} (pid {os.getpid()})"
-                            self._maker = Maker(self._source, plan, who, seeds_globals=True)
+                            self._maker = Maker(self._source, plan, who, self._seeds, self._collects, self._announce)
                         self._work(tasks)
                     case Refresh(payload):
                         self._source = apply(from_shared(payload, descriptors[0]), self._source)
@@ -58,37 +74,71 @@ class Worker:
 
     def _work(self, tasks: tuple[Task, ...]) -> None:
         assert self._maker is not None
-        reported = time.perf_counter()
-        word = self._number * WORD.size
+        reported = time.monotonic()
         with working(WorkerInfo(self._number, self._count, self._maker.plan.epoch)):
             for task in tasks:
-                start = time.perf_counter()
-                WORD.pack_into(self._arena, word, task.ticket + 1)  # should this be the end of us: over this one
-                self._results.append(self._result(self._maker, task, start))
-                WORD.pack_into(self._arena, word, 0)
-                if time.perf_counter() - reported > REPORT_SECONDS or len(self._segments) >= MOST_DESCRIPTORS - 1:
-                    self._report()
-                    reported = time.perf_counter()
-        self._report()
+                start = time.monotonic()
+                HAND.pack_into(self._arena, self._hand, task.ticket + 1, -1, start)  # should it be the end of us
+                self._results.append(self._finished(self._result(self._maker, task, start), task))
+                HAND.pack_into(self._arena, self._hand, 0, -1, 0.0)
+                now = time.monotonic()
+                if now - reported > REPORT_SECONDS or len(self._segments) >= MOST_DESCRIPTORS - 1:
+                    self._report(now)
+                    reported = now
+        self._report(time.monotonic())
+
+    def _announce(self, index: int) -> None:
+        ITEM.pack_into(self._arena, self._item, index)
 
     def _result(self, maker: Maker, task: Task, start: float) -> Result:
+        nothing = Result(task.ticket, None, (), 0, False, 0.0, ())
         try:
-            parcel = maker.make(task.position)
+            parcel, fits = self._made(maker, task)
             self._check_forked()
+            self._announce(-1)
             nbytes = parcel.nbytes
-            if nbytes <= task.capacity:
-                rest = write(parcel, self._arena, task.offset)
-            else:
-                rest = self._write_segment(parcel, nbytes)
-        except BaseException as error:
+            rest = write(parcel, self._arena, task.offset) if fits else self._write_segment(parcel, nbytes)
+        except Unmade as unmade:
             self._check_forked()
-            if not getattr(error, "__notes__", None):
-                error.add_note(f"procession: raised while batch {task.position} was written, in {maker.who}")
-            return Result(task.ticket, None, (), 0, False, time.perf_counter() - start, (), pack(error, dumps, loads))
-        layout = None if parcel.layout == self._layout else parcel.layout
-        self._layout = parcel.layout
-        seconds = time.perf_counter() - start
-        return Result(task.ticket, layout, rest, nbytes, nbytes > task.capacity, seconds, parcel.reasons)
+            failures = tuple((index, pack(error, dumps, loads)) for index, error in unmade.failures)
+            return nothing._replace(failures=failures, left=unmade.left)
+        except BaseException as error:
+            error.add_note(f"procession: raised while batch {task.position} was written, in {maker.who}")
+            first = maker.plan.items(task.position)[0]
+            return nothing._replace(failures=((first, pack(error, dumps, loads)),))
+        layout = None if parcel.layout is self._layout or parcel.layout == self._layout else parcel.layout
+        self._layout, self._nbytes = parcel.layout, nbytes
+        seconds = time.monotonic() - start
+        result = Result(task.ticket, layout, rest, nbytes, not fits, seconds, parcel.reasons)
+        return result._replace(placed=parcel.placed) if self._placing else result
+
+    def _made(self, maker: Maker, task: Task) -> tuple[Parcel, bool]:
+        """Make the batch, in place where that is likely to save a copy; say whether it fits into its slot."""
+        placement = self._placement
+        self._placing = maker.plan.batch_size is None and placement.pays(self._nbytes) and task.capacity > 0
+        if not self._placing:
+            parcel = maker.make(task.position, task.without, self._layout)
+            return parcel, parcel.nbytes <= task.capacity
+        slot = Slot(task.offset, task.capacity)
+        placement.begin(slot)
+        try:
+            parcel = maker.make(task.position, task.without, self._layout)
+        finally:
+            placement.end()
+        return placement.placed(parcel, slot)
+
+    def _finished(self, result: Result, task: Task) -> Result:
+        """The result, once nothing of the batch is held here any more."""
+        if not self._placing or self._placement.all_let_go():
+            return result
+        if result.failures or result.in_segment:
+            return result._replace(kept=True)
+        # The source goes on using its arrays in the slot: the consumer gets a copy, as they are now.
+        descriptor = anonymous(result.nbytes, "batch")
+        with mmap.mmap(descriptor, result.nbytes) as memory:
+            memory[:] = memoryview(self._arena)[task.offset : task.offset + result.nbytes]
+        self._segments.append(descriptor)
+        return result._replace(in_segment=True, kept=True)
 
     def _check_forked(self) -> None:
         if os.getpid() != self._pid:
@@ -108,9 +158,21 @@ class Worker:
         self._segments.append(descriptor)
         return rest
 
-    def _report(self) -> None:
+    def _report(self, now: float) -> None:
         if self._results:
-            self._channel.send(Results(tuple(self._results)), self._segments)
+            memory = None
+            if now - self._weighed > WEIGH_SECONDS:
+                memory, self._weighed = private_memory(), now
+            self._channel.send(Results(tuple(self._results), memory), self._segments)
             self._results.clear()
             while self._segments:
                 os.close(self._segments.pop())
+
+
+def private_memory() -> int:
+    """Bytes of memory that this process shares with no other, from /proc/self/smaps_rollup (Linux 4.14)."""
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return 1024 * sum(int(size) for size in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.MULTILINE))

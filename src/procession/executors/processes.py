@@ -6,8 +6,9 @@ from typing import Any
 
 from procession.capture.pickling import pickled
 from procession.capture.state import Rebound, Tracker
+from procession.config import Faults
 from procession.engine.driver import Driver
-from procession.engine.ports import Parked
+from procession.engine.ports import Assignment, InHand, Parked
 from procession.engine.waker import Waker
 from procession.events import Event
 from procession.order.plan import Plan
@@ -16,9 +17,9 @@ from procession.order.plan import Plan
 class ProcessesExecutor:
     """The driver behind the port, and the source's way to it: whole at first, then what has changed."""
 
-    def __init__(self, workers: int, waker: Waker, *, hooks: bool) -> None:
+    def __init__(self, workers: int, faults: Faults, waker: Waker, *, hooks: bool) -> None:
         """`hooks`: whether the source has epoch hooks, which may change anything on it, in place too."""
-        self._driver = Driver(workers, waker)
+        self._driver = Driver(workers, faults, waker)
         self._hooks = hooks
         self._watch: Tracker | Rebound | None = None
 
@@ -33,9 +34,9 @@ class ProcessesExecutor:
             changes = self._watch.changes(source)
         return self._driver.begin(plan, changes, workers)
 
-    def submit(self, worker: int, tasks: list[tuple[int, int]]) -> None:
+    def submit(self, worker: int, assignments: list[Assignment]) -> None:
         """See `Executor.submit`."""
-        self._driver.submit(worker, tasks)
+        self._driver.submit(worker, assignments)
 
     def wait(self, timeout: float | None) -> list[Event]:
         """See `Executor.wait`."""
@@ -49,9 +50,25 @@ class ProcessesExecutor:
         """See `Executor.discard`."""
         self._driver.discard(parked)
 
-    def restart(self, worker: int) -> None:
-        """See `Executor.restart`."""
-        self._driver.restart(worker)
+    def replace(self, worker: int) -> list[int]:
+        """See `Executor.replace`."""
+        return self._driver.replace(worker)
+
+    def reload(self) -> list[int]:
+        """See `Executor.reload`."""
+        return self._driver.reload()
+
+    def in_hand(self) -> list[InHand]:
+        """See `Executor.in_hand`."""
+        return self._driver.in_hand()
+
+    def stack(self, worker: int) -> str:
+        """See `Executor.stack`."""
+        return self._driver.stack(worker)
+
+    def end_overdue(self, worker: int) -> None:
+        """See `Executor.end_overdue`."""
+        self._driver.end_overdue(worker)
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -59,4 +76,4 @@ class ProcessesExecutor:
 
     def facts(self) -> dict[str, Any]:
         """Process ids by worker, and the threads that kept the source from being forked."""
-        return {"pids": self._driver.pids(), "threads": self._driver.threads}
+        return self._driver.facts()

@@ -6,12 +6,14 @@ import time
 from collections import deque
 from typing import Any
 
+from procession.config import Faults
 from procession.engine.arena import Slot
-from procession.engine.item import Maker
+from procession.engine.item import Maker, Unmade
 from procession.engine.landing import Landing
-from procession.engine.ports import Parked
+from procession.engine.ports import Assignment, InHand, Parked
 from procession.errors import EpochAbandonedError
-from procession.events import Done, Event, Failed
+from procession.events import Done, Event, Failed, Failure
+from procession.order.globals import GlobalSeeds
 from procession.order.plan import Plan
 from procession.order.randomness import globals_restored
 
@@ -19,27 +21,32 @@ from procession.order.randomness import globals_restored
 class SerialExecutor:
     """Makes one task for each `wait`."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         self._landing = Landing()
-        self._tasks: deque[tuple[int, int, Slot]] = deque()
+        self._tasks: deque[tuple[Assignment, Slot]] = deque()
         self._dropped: list[Event] = []  # tasks that will not be done, to be reported as such
         self._maker: Maker | None = None
         self._joined = False
 
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is used as it is."""
-        self._maker = Maker(source, plan, "the training process", seeds_globals=True)
+        collects = self._faults.on_error != "raise"
+        self._maker = Maker(
+            source, plan, "the training process", GlobalSeeds(sparing=False), collects, _announce_to_nobody
+        )
         while self._tasks:  # of an epoch that was abandoned
-            ticket, _, slot = self._tasks.popleft()
+            task, slot = self._tasks.popleft()
             self._landing.arena.reclaim(slot)
-            self._dropped.append(Failed(0, ticket, EpochAbandonedError("the epoch was abandoned")))
+            abandoned = Failure(-1, EpochAbandonedError("the epoch was abandoned"))
+            self._dropped.append(Failed(0, task.ticket, (abandoned,), 0))
         joined = [] if self._joined else [0]
         self._joined = True
         return joined
 
-    def submit(self, worker: int, tasks: list[tuple[int, int]]) -> None:
+    def submit(self, worker: int, assignments: list[Assignment]) -> None:
         """See `Executor.submit`."""
-        self._tasks.extend((ticket, position, self._landing.arena.lend()) for ticket, position in tasks)
+        self._tasks.extend(zip(assignments, self._landing.arena.lend(len(assignments)), strict=True))
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Make the next batch; with no time to wait, none."""
@@ -48,21 +55,27 @@ class SerialExecutor:
             return dropped
         if timeout == 0 or not self._tasks or self._maker is None:
             return []
-        ticket, position, slot = self._tasks.popleft()
+        task, slot = self._tasks.popleft()
         start = time.perf_counter()
         try:
             with globals_restored():
-                parcel = self._maker.make(position)
+                parcel = self._maker.make(task.position, task.without)
             parked = self._landing.park_here(parcel, slot)
+        except Unmade as unmade:
+            self._landing.arena.reclaim(slot)
+            for _, error in unmade.failures:
+                if not isinstance(error, Exception):  # Ctrl-C is for the consumer, at once
+                    raise error from None
+            return [Failed(0, task.ticket, unmade.failures, unmade.left)]
         except BaseException as error:
             self._landing.arena.reclaim(slot)
-            if not isinstance(error, Exception):  # Ctrl-C is for the consumer, at once
+            if not isinstance(error, Exception):
                 raise
-            return [Failed(0, ticket, error)]
+            return [Failed(0, task.ticket, (Failure(self._maker.plan.items(task.position)[0], error),), 0)]
         self._landing.arena.fit(parked.nbytes)
         if parked.memory is not slot:
             self._landing.arena.reclaim(slot)
-        return [Done(0, ticket, parked, time.perf_counter() - start)]
+        return [Done(0, task.ticket, parked, time.perf_counter() - start)]
 
     def open(self, parked: Parked) -> Any:
         """See `Executor.open`."""
@@ -72,8 +85,24 @@ class SerialExecutor:
         """See `Executor.discard`."""
         self._landing.discard(parked)
 
-    def restart(self, worker: int) -> None:
-        """See `Executor.restart`; nothing here ends but with this process."""
+    def replace(self, worker: int) -> list[int]:
+        """See `Executor.replace`: it goes on under another name, since this process is not replaced."""
+        return [worker + 1]
+
+    def reload(self) -> list[int]:
+        """See `Executor.reload`; there is no template."""
+        return []
+
+    def in_hand(self) -> list[InHand]:
+        """See `Executor.in_hand`; nobody could ask while a batch is made."""
+        return []
+
+    def stack(self, worker: int) -> str:
+        """See `Executor.stack`."""
+        return ""
+
+    def end_overdue(self, worker: int) -> None:
+        """See `Executor.end_overdue`."""
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -82,3 +111,7 @@ class SerialExecutor:
     def facts(self) -> dict[str, Any]:
         """Nothing to tell."""
         return {}
+
+
+def _announce_to_nobody(index: int) -> None:
+    """There is nobody to look."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import select
+import sys
 import threading
 import time
+import traceback
 from collections import deque
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from procession.config import Faults
 from procession.engine.arena import Slot
-from procession.engine.item import Maker, WorkerInfo, working
+from procession.engine.item import Maker, Unmade, WorkerInfo, working
 from procession.engine.landing import Landing
-from procession.engine.ports import Parked
+from procession.engine.ports import Assignment, InHand, Parked
 from procession.engine.waker import Waker
-from procession.events import Done, Event, Failed
+from procession.errors import StalledError
+from procession.events import Died, Done, Event, Failed, Failure
 from procession.order.plan import Plan
 
 JOIN_SECONDS = 1.0  # a thread cannot be ended from outside: one that is stuck in the source is left to its fate
 
 
 class _Job(NamedTuple):
-    ticket: int
-    position: int
+    task: Assignment
     slot: Slot
     maker: Maker
 
@@ -30,6 +35,7 @@ class _Job(NamedTuple):
 class _Finished(NamedTuple):
     event: Event
     job: _Job
+    thread: _Thread
 
 
 class _Reports:
@@ -60,56 +66,122 @@ class _Reports:
                 self.waker.close()
 
 
+class _Thread:
+    """One worker."""
+
+    def __init__(self, name: int, place: int, count: int, reports: _Reports, landing: Landing) -> None:
+        self.name = name
+        self.place = place
+        self.queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self.job: _Job | None = None  # in hand; written by the thread, as the next two
+        self.since = 0.0
+        self.index = -1
+        self._info = place, count
+        self._reports = reports
+        self._landing = landing
+        self._thread = threading.Thread(target=self._run, name=f"procession-worker-{place}", daemon=True)
+        reports.enter()
+        self._thread.start()
+
+    def announce(self, index: int) -> None:
+        """Note which item is being made."""
+        self.index = index
+
+    def give_up(self) -> list[_Job]:
+        """Leave it to itself: what it has in hand is not waited for; return what it has not begun."""
+        jobs: list[_Job] = []
+        with contextlib.suppress(Empty):
+            while (job := self.queue.get_nowait()) is not None:
+                jobs.append(job)
+        self.queue.put(None)
+        return jobs
+
+    def stack(self) -> str:
+        """Where it is now."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return "" if frame is None else "".join(traceback.format_stack(frame)).rstrip()
+
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, unless it is the caller."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            while (job := self.queue.get()) is not None:
+                self.index, self.since, self.job = -1, time.monotonic(), job
+                event = self._make(job)
+                self.job = None
+                self._reports.put(_Finished(event, job, self))
+        finally:
+            self._reports.leave()
+
+    def _make(self, job: _Job) -> Event:
+        ticket, position, without = job.task
+        maker = job.maker._replace(announce=self.announce)
+        try:
+            with working(WorkerInfo(*self._info, maker.plan.epoch)):
+                parked = self._landing.park_here(maker.make(position, without), job.slot)
+            return Done(self.name, ticket, parked, time.monotonic() - self.since)
+        except Unmade as unmade:
+            return Failed(self.name, ticket, unmade.failures, unmade.left)
+        except BaseException as error:  # whatever it is, the consumer gets it
+            return Failed(self.name, ticket, (Failure(maker.plan.items(position)[0], error),), 0)
+
+
 class ThreadsExecutor:
     """A fixed number of threads, each with a queue of its own."""
 
-    def __init__(self, workers: int, waker: Waker) -> None:
+    def __init__(self, workers: int, faults: Faults, waker: Waker) -> None:
         self._count = workers
+        self._faults = faults
         self._reports = _Reports()
         self._poll = select.poll()
         self._poll.register(waker, select.POLLIN)
         self._poll.register(self._reports.waker, select.POLLIN)
         self._landing = Landing()
-        self._queues: list[SimpleQueue[_Job | None]] = []
-        self._threads: list[threading.Thread] = []
-        self._plan: Plan | None = None
-        self._source: Any = None
+        self._threads: dict[int, _Thread] = {}  # by name
+        self._names = itertools.count()
+        self._given_up: list[_Thread] = []  # stuck in the source
+        self._maker: Maker | None = None
         self._flying = 0
+        self._deaths: list[Event] = []
         self._closed = False
 
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is shared with the threads as it is."""
-        self._plan, self._source = plan, source
-        joined = list(range(len(self._threads), workers))
-        for worker in joined:
-            queue: SimpleQueue[_Job | None] = SimpleQueue()
-            arguments = (queue, self._reports, self._landing, worker, self._count)
-            thread = threading.Thread(target=_run, args=arguments, name=f"procession-worker-{worker}", daemon=True)
-            self._queues.append(queue)
-            self._threads.append(thread)
-            self._reports.enter()
-            thread.start()
-        return joined
+        collects = self._faults.on_error != "raise"
+        self._maker = Maker(source, plan, "a thread", None, collects, lambda _: None)
+        return [self._start(place) for place in range(workers) if place not in self._places()]
 
-    def submit(self, worker: int, tasks: list[tuple[int, int]]) -> None:
+    def submit(self, worker: int, assignments: list[Assignment]) -> None:
         """See `Executor.submit`."""
-        assert self._plan is not None
-        maker = Maker(self._source, self._plan, f"thread {worker}", seeds_globals=False)
-        for ticket, position in tasks:
-            self._flying += 1
-            self._queues[worker].put(_Job(ticket, position, self._landing.arena.lend(), maker))
+        assert self._maker is not None
+        thread = self._threads[worker]
+        maker = self._maker._replace(who=f"thread {thread.place}")
+        self._flying += len(assignments)
+        for task, slot in zip(assignments, self._landing.arena.lend(len(assignments)), strict=True):
+            thread.queue.put(_Job(task, slot, maker))
 
     def wait(self, timeout: float | None) -> list[Event]:
         """See `Executor.wait`."""
-        if self._flying:
+        if self._flying and not self._deaths:
             self._poll.poll(None if timeout is None else timeout * 1000)
-        events: list[Event] = []
-        for event, job in self._reports.take():
+        events, self._deaths = self._deaths, []
+        for event, job, thread in self._reports.take():
+            stored = isinstance(event, Done) and event.batch.memory is job.slot
+            if thread.name not in self._threads:  # given up long ago, and back after all
+                self._landing.arena.reclaim(job.slot)
+                continue
             self._flying -= 1
             events.append(event)
             if isinstance(event, Done):
                 self._landing.arena.fit(event.batch.nbytes)
-            if not isinstance(event, Done) or event.batch.memory is not job.slot:
+            if not stored:
                 self._landing.arena.reclaim(job.slot)
         return events
 
@@ -121,42 +193,78 @@ class ThreadsExecutor:
         """See `Executor.discard`."""
         self._landing.discard(parked)
 
-    def restart(self, worker: int) -> None:
-        """See `Executor.restart`; nothing here ends but with this process."""
+    def replace(self, worker: int) -> list[int]:
+        """See `Executor.replace`."""
+        before = self._threads.pop(worker, None)
+        if before is None:  # given up
+            return [self._start(next(place for place in itertools.count() if place not in self._places()))]
+        before.queue.put(None)
+        self._given_up = [thread for thread in [*self._given_up, before] if thread.alive()]
+        return [self._start(before.place)]
+
+    def reload(self) -> list[int]:
+        """See `Executor.reload`; there is no template."""
+        return []
+
+    def in_hand(self) -> list[InHand]:
+        """See `Executor.in_hand`."""
+        held = ((thread, thread.job) for thread in self._threads.values())
+        return [
+            InHand(thread.name, f"thread {thread.place}", job.task.ticket, thread.index, thread.since)
+            for thread, job in held
+            if job
+        ]
+
+    def stack(self, worker: int) -> str:
+        """See `Executor.stack`."""
+        return self._threads[worker].stack()
+
+    def end_overdue(self, worker: int) -> None:
+        """See `Executor.end_overdue`: it cannot be ended, so it is left to itself, and its place given to another."""
+        thread = self._threads[worker]
+        job, stack, seconds = thread.job, thread.stack(), time.monotonic() - thread.since
+        if job is None:  # it has just come back
+            return
+        del self._threads[worker]
+        for waiting in thread.give_up():
+            self._flying -= 1
+            self._landing.arena.reclaim(waiting.slot)
+        self._given_up.append(thread)
+        self._flying -= 1
+        index, items = thread.index, job.maker.plan.items(job.task.position)
+        left = len(items) - len(job.task.without) - 1 if index >= 0 else 0
+        blamed = index if index >= 0 else items[0]
+        error = StalledError(
+            f"thread {thread.place} was given up after {seconds:.1f} s over batch {job.task.position} of epoch "
+            f"{job.maker.plan.epoch} (source[{blamed}]): Faults(timeout={self._faults.timeout:g}) allows "
+            f"{self._faults.timeout:g} s for one batch. A thread cannot be ended, so it goes on; with "
+            f"executor='processes' it would end\nIts Python stack:\n{stack}"
+        )
+        self._deaths.append(Died(worker, job.task.ticket, blamed, left, lambda: error))
 
     def close(self) -> None:
         """See `Executor.close`."""
-        for queue in self._queues:
-            queue.put(None)
+        threads = [*self._threads.values(), *self._given_up]
+        for thread in threads:
+            thread.queue.put(None)
         deadline = time.monotonic() + JOIN_SECONDS
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
         if not self._closed:
             self._closed = True
             self._reports.leave()
-        self._queues.clear()
         self._threads.clear()
+        self._given_up.clear()
         self._landing.arena.close()
 
     def facts(self) -> dict[str, Any]:
         """Nothing to tell."""
         return {}
 
+    def _places(self) -> list[int]:
+        return [thread.place for thread in self._threads.values()]
 
-def _run(queue: SimpleQueue[_Job | None], reports: _Reports, landing: Landing, worker: int, count: int) -> None:
-    try:
-        while (job := queue.get()) is not None:
-            reports.put(_Finished(_make(job, landing, worker, count), job))
-    finally:
-        reports.leave()
-
-
-def _make(job: _Job, landing: Landing, worker: int, count: int) -> Event:
-    start = time.perf_counter()
-    try:
-        with working(WorkerInfo(worker, count, job.maker.plan.epoch)):
-            parked = landing.park_here(job.maker.make(job.position), job.slot)
-        return Done(worker, job.ticket, parked, time.perf_counter() - start)
-    except BaseException as error:  # whatever it is, the consumer gets it
-        return Failed(worker, job.ticket, error)
+    def _start(self, place: int) -> int:
+        name = next(self._names)
+        self._threads[name] = _Thread(name, place, self._count, self._reports, self._landing)
+        return name

@@ -1,0 +1,80 @@
+"""What delivery hears besides an executor's events, and what it has done: its whole language, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Began(NamedTuple):
+    """A new epoch of `steps` tasks (None: endless); what is left of the one before is stale.
+
+    Tasks at or beyond step `ahead` are not submitted before the consumer asks for them: the source may change there.
+    """
+
+    steps: int | None
+    ahead: int | None = None
+
+
+class Wanted(NamedTuple):
+    """The consumer asks for the next batch. Not asked again before it is answered."""
+
+
+class Joined(NamedTuple):
+    """A worker can take tasks."""
+
+    worker: int
+
+
+class Submit(NamedTuple):
+    worker: int
+    tickets: tuple[int, ...]
+
+
+class Deliver(NamedTuple):
+    ticket: int
+    batch: Any
+
+
+class Raise(NamedTuple):
+    ticket: int
+    error: BaseException
+
+
+class End(NamedTuple):
+    pass
+
+
+class Discard(NamedTuple):
+    batch: Any
+
+
+class Skip(NamedTuple):
+    """An item is left out of its batch, or, where nothing is left of that, the batch out of the epoch."""
+
+    ticket: int
+    item: int
+    error: BaseException
+
+
+class Replace(NamedTuple):
+    """Start another in the place of a worker that has died, or that has nothing in hand and is let go."""
+
+    worker: int
+    dead: bool
+
+
+class Reload(NamedTuple):
+    """Start a template again, and all its workers."""
+
+
+Action = Submit | Deliver | Raise | End | Discard | Skip | Replace | Reload
+
+
+class Refused(NamedTuple):
+    """The outcome of a task that has failed for good."""
+
+    error: BaseException
+
+
+class Skipped(NamedTuple):
+    """The outcome of a task of which nothing is left."""
