@@ -32,32 +32,32 @@ def filled(arena: Arena, slot: Slot, value: int) -> Any:
 
 
 def test_slots_that_are_lent_do_not_overlap(arena: Arena) -> None:
-    slots = sorted(arena.lend() for _ in range(50))
+    slots = sorted(arena.lend(1)[0] for _ in range(50))
     assert all(a.offset + a.capacity <= b.offset for a, b in pairwise(slots))
     assert all(slot.offset % PAGE == 0 and slot.offset > 0 for slot in slots)
 
 
 def test_the_warmest_slot_is_lent_first(arena: Arena) -> None:
-    one, two = arena.lend(), arena.lend()
+    one, two = arena.lend(1)[0], arena.lend(1)[0]
     arena.reclaim(one)
     arena.reclaim(two)
-    assert [arena.lend(), arena.lend()] == [two, one]
+    assert [arena.lend(1)[0], arena.lend(1)[0]] == [two, one]
 
 
 def test_a_lease_lasts_as_long_as_any_view(arena: Arena) -> None:
-    slot = arena.lend()
+    slot = arena.lend(1)[0]
     array = filled(arena, slot, 7)
     view = array[10:20].reshape(2, 5).T
     memory = memoryview(view)
     del array, view
-    assert arena.lend() != slot
+    assert arena.lend(1)[0] != slot
     assert memory.tobytes() == bytes([7] * 10)
     del memory
-    assert arena.lend() == slot
+    assert arena.lend(1)[0] == slot
 
 
 def test_a_lease_that_ends_in_another_thread_or_in_a_cycle(arena: Arena) -> None:
-    slots = [arena.lend(), arena.lend()]
+    slots = [arena.lend(1)[0], arena.lend(1)[0]]
     held = [filled(arena, slot, 1) for slot in slots]
     cycle: list[Any] = [held.pop()]
     cycle.append(cycle)
@@ -66,39 +66,39 @@ def test_a_lease_that_ends_in_another_thread_or_in_a_cycle(arena: Arena) -> None
     thread.join()
     del cycle
     gc.collect()
-    assert {arena.lend(), arena.lend()} == set(slots)
+    assert {arena.lend(1)[0], arena.lend(1)[0]} == set(slots)
 
 
 def test_slots_grow_and_outgrown_memory_goes_back(arena: Arena) -> None:
-    slots = [arena.lend() for _ in range(8)]
+    slots = [arena.lend(1)[0] for _ in range(8)]
     arrays = [filled(arena, slot, 1) for slot in slots]
     assert arena_bytes() >= 8 * FIRST_CAPACITY
     arena.fit(1_000_000)
     arena.fit(10)  # never smaller again
     arrays.clear()
-    larger = arena.lend()
+    larger = arena.lend(1)[0]
     assert larger.capacity >= 1_000_000
     assert larger not in slots
     assert arena_bytes() <= PAGE  # what is written at its head
 
 
 def test_memory_of_slots_that_were_held_for_long_goes_back(arena: Arena) -> None:
-    held = [filled(arena, arena.lend(), 3) for _ in range(50)]
-    slots = {arena.lend()}
+    held = [filled(arena, arena.lend(1)[0], 3) for _ in range(50)]
+    slots = {arena.lend(1)[0]}
     full = arena_bytes()
     assert full >= 50 * FIRST_CAPACITY
     assert all((array == 3).all() for array in held)
     held.clear()
-    slots |= {arena.lend() for _ in range(3)}
+    slots |= {arena.lend(1)[0] for _ in range(3)}
     assert arena_bytes() < 20 * FIRST_CAPACITY
-    slots |= {arena.lend() for _ in range(47)}  # all addresses are used again
+    slots |= {arena.lend(1)[0] for _ in range(47)}  # all addresses are used again
     assert max(slot.offset for slot in slots) < 52 * FIRST_CAPACITY + PAGE
 
 
 def test_closing_gives_back_all_but_what_is_held() -> None:
     arena = Arena()
-    held = [filled(arena, arena.lend(), value) for value in range(10)]
-    arena.lend()
+    held = [filled(arena, arena.lend(1)[0], value) for value in range(10)]
+    arena.lend(1)[0]
     kept = held[4]
     del held
     path = f"/proc/self/fd/{arena.descriptor}"
@@ -111,7 +111,7 @@ def test_closing_gives_back_all_but_what_is_held() -> None:
 
 def test_what_is_held_outlives_the_arena() -> None:
     arena = Arena()
-    array = filled(arena, arena.lend(), 9)
+    array = filled(arena, arena.lend(1)[0], 9)
     view = array[5:8]
     arena.close()
     arena.close()
@@ -122,10 +122,10 @@ def test_what_is_held_outlives_the_arena() -> None:
 
 def test_addresses_that_run_out_give_no_slot(arena: Arena) -> None:
     arena.fit(arena.span // 2)
-    slots = [arena.lend() for _ in range(3)]
+    slots = [arena.lend(1)[0] for _ in range(3)]
     assert NO_SLOT in slots
     arena.reclaim(NO_SLOT)  # which is no slot to keep
-    assert arena.lend() == NO_SLOT
+    assert arena.lend(1)[0] == NO_SLOT
 
 
 def test_a_segment_goes_with_its_last_array() -> None:

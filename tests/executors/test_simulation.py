@@ -1,0 +1,333 @@
+"""Performer, delivery and patience against a scripted executor and its clock, in hundreds of thousands of schedules."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from procession.config import Config, Faults
+from procession.engine.actions import Action, Began, Deliver, Discard, End, Joined, Raise, Replace, Submit
+from procession.engine.delivery import Delivery
+from procession.engine.judge import Judge
+from procession.events import Died, Done, Failed
+from procession.executors.performer import Performer
+from procession.monitoring.stats import Counters
+from procession.order.plan import Plan
+from procession.testing.book import Batch
+from procession.testing.scripted import Dice, ScriptedExecutor
+
+SCHEDULES = 200_000
+CHUNKS = 16  # for several pytest workers
+MOST_OUTCOMES = 60  # that a consumer asks for in one epoch
+SEED = int(os.environ.get("PROCESSION_SIMULATION_SEED", secrets.randbits(32)))
+
+
+Maker = Callable[[int | None, Faults], Delivery]
+
+
+class Checked(Delivery):
+    """Looks at its own invariants after each event."""
+
+    def handle(self, *events: Any) -> list[Action]:
+        actions = super().handle(*events)
+        self.validate()
+        return actions
+
+
+def options(dice: Dice) -> Config:
+    """Choose what the loader is asked for."""
+    faults = Faults(
+        on_error=("raise", "skip", "retry")[dice.roll(3)],
+        retries=(2, 0, 1)[dice.roll(3)],
+        timeout=(None, 5.0)[dice.roll(2)],
+        max_restarts=(1000, 10, 2, 0)[dice.roll(4)],
+        recycle_after=(None, 1, 3)[dice.roll(3)],
+    )
+    size = (None, 1, 3)[dice.roll(3)]
+    prefetch = (None, 1, 2, 5, 30)[dice.roll(5)]
+    return Config(size, False, None, 0, "processes", 1 + dice.roll(4), prefetch, faults)
+
+
+class Consumer:
+    """Reads epoch after epoch, and checks what it gets against the executor's book."""
+
+    def __init__(self, numbers: list[int], make: Maker) -> None:
+        self.dice = Dice(numbers)
+        self.config = options(self.dice)
+        self.make = make
+        self.open()
+
+    def open(self) -> None:
+        """Begin from nothing, as after an error in the loader."""
+        config = self.config
+        self.executor = ScriptedExecutor(self.dice, config.faults, config.prefetch)
+        delivery = self.make(config.prefetch, config.faults)
+        executor: Any = self.executor
+        self.performer = Performer(
+            config, executor, WAKER, Counters(), delivery=delivery, clock=lambda: self.executor.now
+        )
+
+    def play(self) -> None:
+        """Read some epochs; each to its end, or to where it is abandoned or the loader closed."""
+        for epoch in range(1 + self.dice.roll(3)):
+            length = None if self.dice.roll(10) == 1 else 1 + self.dice.roll(12) * (self.config.batch_size or 1)
+            plan: Plan | None = Plan(length, self.config.batch_size, False, False, 0, epoch)
+            while plan is not None:
+                plan = self.read(plan)
+        assert self.drained(), "a batch is neither delivered nor given back"
+
+    def read(self, plan: Plan) -> Plan | None:
+        """Read an epoch; return how it is to be resumed, if it is."""
+        ahead = None if self.dice.roll(4) else self.dice.roll(6)
+        self.performer.begin(plan, None, ahead)
+        position = plan.first
+        for _ in range(MOST_OUTCOMES):
+            if self.dice.roll(40) == 1:
+                return None  # abandoned
+            if self.dice.roll(60) == 1:
+                self.performer.close()
+                self.open()
+                return plan._replace(first=position)
+            outcome: Any = self.performer.next(plan, lambda: None)
+            position = self.check(plan, position, outcome)
+            if isinstance(outcome, End) or (isinstance(outcome, Raise) and self.executor.book.lost):
+                return None
+        return None
+
+    def check(self, plan: Plan, position: int, outcome: Any) -> int:
+        """Raise AssertionError unless the outcome is the only right one; return the position after it."""
+        book = self.executor.book
+        end = plan.positions
+        while position != end and self.left_out(plan, position):
+            position += 1
+        if isinstance(outcome, End):
+            assert position == end, "ended before the end"
+            return position
+        assert position != end, "told more than the epoch has"
+        if isinstance(outcome, Raise):
+            assert book.refused(position) or book.lost, "raised where a batch could be made"
+            return position + 1
+        assert isinstance(outcome, Deliver)
+        batch = self.performer.opened(outcome.batch)
+        assert isinstance(batch, Batch)
+        assert (batch.epoch, batch.position) == (plan.epoch, position), "out of order, lost or delivered twice"
+        kept = tuple(item for item in plan.items(position) if item not in book.skipped(position))
+        assert batch.items == kept, "left out what was good, or kept what was bad"
+        return position + 1
+
+    def left_out(self, plan: Plan, position: int) -> bool:
+        """Whether nothing is left of a batch."""
+        return set(plan.items(position)) == self.executor.book.skipped(position)
+
+    def drained(self) -> bool:
+        """Begin an epoch that nobody reads: whatever was ready is given back, and what flies as it lands."""
+        last = Plan(1, None, False, False, 0, 99)
+        self.performer.begin(last, None, None)
+        self.dice = self.executor.dice = Dice(())
+        for _ in range(500):
+            outcome: Any = self.performer.next(last, lambda: None)
+            if isinstance(outcome, Deliver):
+                self.performer.opened(outcome.batch)
+            if isinstance(outcome, End) or (isinstance(outcome, Raise) and self.executor.book.lost):
+                break
+        self.performer.settle(lambda: None)
+        assert not any(self.executor.queued()), "a worker has tasks that delivery knows nothing of"
+        return not self.executor.tokens
+
+
+class NoWaker:
+    """Nobody wakes a simulation."""
+
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+WAKER: Any = NoWaker()
+
+
+def play(numbers: list[int], make: Maker = Checked) -> ScriptedExecutor:
+    consumer = Consumer(numbers, make)
+    consumer.play()
+    return consumer.executor
+
+
+def drawn(seed: str, count: int) -> Iterator[list[int]]:
+    """Draw schedules."""
+    dice = random.Random(seed)
+    for _ in range(count):
+        yield [dice.getrandbits(16) for _ in range(dice.randrange(5, 80))]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Deaths are logged as warnings; here there are a million of them."""
+    logger = logging.getLogger("procession")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_no_schedule_breaks_it(chunk: int, record_property: Callable[[str, object], None]) -> None:
+    seed = f"{SEED}-{chunk}"
+    count = SCHEDULES // CHUNKS
+    happened: dict[str, int] = {}
+    for numbers in drawn(seed, count):
+        try:
+            executor = play(numbers)
+        except Exception as error:
+            error.add_note(f"seed {seed} (PROCESSION_SIMULATION_SEED={SEED}); shortest: {shortest(numbers)}")
+            raise
+        for name, times in executor.happened.items():
+            happened[name] = happened.get(name, 0) + times
+    assert all(happened[name] > count / 100 for name in ("deaths", "exceptions", "late answers", "timeouts"))
+    record_property("schedules", count)
+    record_property("happened", happened)
+
+
+def shortest(numbers: list[int], make: Maker = Checked) -> list[int]:
+    """Make a schedule that breaks it as short as it goes: leave numbers out, then make them smaller."""
+
+    def breaks(candidate: list[int]) -> bool:
+        try:
+            play(candidate, make)
+        except Exception:
+            return True
+        return False
+
+    assert breaks(numbers)
+    size = len(numbers)
+    while size:
+        for start in range(0, len(numbers), size):
+            shorter = numbers[:start] + numbers[start + size :]
+            if breaks(shorter):
+                numbers = shorter
+                break
+        else:
+            size //= 2
+    for place in range(len(numbers)):
+        for smaller in range(min(16, numbers[place])):
+            candidate = [*numbers[:place], smaller, *numbers[place + 1 :]]
+            if breaks(candidate):
+                numbers = candidate
+                break
+    return numbers
+
+
+# --- each of these has a fault that a schedule must find ---
+
+
+class Faulty(Checked):
+    """A delivery between which and the world something goes wrong."""
+
+    def handle(self, *events: Any) -> list[Action]:
+        return self.spoiled(super().handle(*map(self.misheard, events)))
+
+    def misheard(self, event: Any) -> Any:
+        return event
+
+    def spoiled(self, actions: list[Action]) -> list[Action]:
+        return actions
+
+
+class LosesTasksOfTheDead(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return Joined(event.worker) if isinstance(event, Died) else event
+
+
+class KeepsStaleBatches(Faulty):
+    def spoiled(self, actions: list[Action]) -> list[Action]:
+        return [action for action in actions if not isinstance(action, Discard)]
+
+
+class DeliversWhatWasSkipped(Faulty):
+    def without(self, ticket: int) -> tuple[int, ...]:
+        return ()
+
+
+class SkipsTheWholeBatch(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return event._replace(left=0) if isinstance(event, Failed) else event
+
+
+class BlamesNobody(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return event._replace(ticket=None) if isinstance(event, Died) else event
+
+
+class BlamesAnotherTask(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return event._replace(ticket=event.ticket and event.ticket + 1) if isinstance(event, Died) else event
+
+
+class TriesOnceTooOften(Faulty):
+    def __init__(self, prefetch: int | None, faults: Faults) -> None:
+        super().__init__(prefetch, faults)
+        self._judge = Judge(Faults(faults.on_error, faults.retries + 1))
+
+
+class ForgetsToReplace(Faulty):
+    def spoiled(self, actions: list[Action]) -> list[Action]:
+        return [action for action in actions if not isinstance(action, Replace)]
+
+
+class GoesBeyondTheEnd(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return event._replace(steps=event.steps and event.steps + 1) if isinstance(event, Began) else event
+
+
+class StopsShort(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return event._replace(steps=event.steps and event.steps - 1) if isinstance(event, Began) else event
+
+
+class GoesBeyondPrefetch(Faulty):
+    def __init__(self, prefetch: int | None, faults: Faults) -> None:
+        super().__init__(prefetch and prefetch + 2, faults)
+
+
+class DeliversAsItComes(Faulty):
+    submitted: tuple[int, ...] = ()
+
+    def misheard(self, event: Any) -> Any:
+        if isinstance(event, Done) and len(self.submitted) > 1 and event.ticket == max(self.submitted):
+            return event._replace(ticket=min(self.submitted))
+        return event
+
+    def spoiled(self, actions: list[Action]) -> list[Action]:
+        self.submitted = next((a.tickets for a in actions if isinstance(a, Submit)), self.submitted)
+        return actions
+
+
+class TakesLateAnswers(Faulty):
+    def misheard(self, event: Any) -> Any:
+        if isinstance(event, Done) and event.ticket in self._roster.flying:
+            return event._replace(worker=self._roster.flying[event.ticket])
+        return event
+
+
+class KeepsRestarting(Faulty):
+    def __init__(self, prefetch: int | None, faults: Faults) -> None:
+        super().__init__(prefetch, Faults(faults.on_error, faults.retries, None, 0, faults.recycle_after))
+
+
+@pytest.mark.parametrize("faulty", Faulty.__subclasses__())
+def test_a_planted_fault_is_found_and_shrunk(faulty: type[Delivery]) -> None:
+    for numbers in drawn("planted", 3000):
+        try:
+            play(numbers, faulty)
+        except Exception:
+            break
+    else:
+        pytest.fail("no schedule found it")
+    short = shortest(numbers, faulty)
+    assert len(short) <= min(40, len(numbers))
+    play(short)  # the fault is the mutant's, not the schedule's
