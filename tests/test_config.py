@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from procession.config import Config, make_config, usable_cores
+from procession.config import Config, Faults, make_config, usable_cores
 
 DEFAULTS: dict[str, Any] = {
     "batch_size": None,
@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "workers": "auto",
     "executor": "auto",
     "prefetch": "auto",
+    "faults": Faults(),
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from procession import Loader, TemplateDiedError, WorkerDiedError
+from procession import Loader, WorkerDiedError
 from tests.support import Made, run_script
 
 LONGEST = 20  # seconds that an ending process may take on a busy machine; one that hangs takes for ever
@@ -211,7 +211,7 @@ def test_a_worker_that_dies_is_named(name: str) -> None:
         assert words in text
         assert "source[6]" in text and "batch 6 of epoch 0" in text
         assert text.startswith(("worker 0 (pid", "worker 1 (pid"))
-        assert loader.statistics().deaths == 1
+        assert loader.statistics().deaths >= 3  # twice it was tried again
         source.mortal = False
         assert [int(batch[0]) for batch in loader] == list(range(20))  # the next epoch works
         assert list(unharmed) == [1, 2, 3, 4]  # so does the loader beside
@@ -233,7 +233,7 @@ def test_a_death_names_the_samples_of_the_batch() -> None:
     with Loader(Mortal(killed(signal.SIGKILL), 5, 12), workers=2, batch_size=4) as loader:
         before, error = epoch_until_death(loader)
     assert before == [0]
-    assert "batch 1 of epoch 0 (source[i] for i in [4, 5, 6, 7])" in str(error)
+    assert "batch 1 of epoch 0 (source[5])" in str(error)
 
 
 def test_every_worker_dies_at_once() -> None:
@@ -283,18 +283,16 @@ def test_a_source_that_closes_every_descriptor_is_a_death_not_a_hang() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_the_template_dies_in_the_middle_of_an_epoch(number: signal.Signals) -> None:
+def test_the_template_dies_in_the_middle_of_an_epoch(number: signal.Signals, caplog: pytest.LogCaptureFixture) -> None:
     with Loader(Made(lambda i: (*family(i), np.full(10_000, i)), 300), workers=2) as loader:
         epoch = iter(loader)
         held = [next(epoch) for _ in range(4)]
         workers = [psutil.Process(worker) for worker in {batch[1] for batch in held}]
         (template,) = {batch[2] for batch in held}
         os.kill(template, number)
-        with pytest.raises(TemplateDiedError) as caught:
-            held.extend(epoch)
-        text = str(caught.value)
-        assert f"pid {template}" in text and number.name in text and "next epoch starts a new one" in text
-        assert [int(array[0]) for *_, array in held] == list(range(len(held)))
+        held.extend(epoch)
+        assert [int(array[0]) for *_, array in held] == list(range(300))
+        assert f"pid {template}" in caplog.text and number.name in caplog.text
         assert not psutil.wait_procs(workers, timeout=LONGEST)[1]
         again = list(loader)
         assert indices(again) == list(range(300))
@@ -311,11 +309,7 @@ def test_the_template_dies_between_two_epochs() -> None:
         kill([template])
         assert not psutil.wait_procs(workers, timeout=LONGEST)[1]
         for one in (loader, other):
-            try:
-                first = indices(one)
-            except TemplateDiedError:  # who asks first may be told, once, what happened
-                first = list(range(10))
-            assert first == indices(one) == list(range(10))
+            assert indices(one) == indices(one) == list(range(10))
 
 
 # --- memory ---

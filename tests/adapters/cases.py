@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,11 +163,6 @@ OF_EACH_VERSION = [name for name in EVERYWHERE if name not in ALIKE]
 
 # Keras on torch refuses several steps in one execution, whatever it is given (test_behaviour sees to that).
 NOT_ON_TORCH = {name for name, case in EVERYWHERE.items() if "steps_per_execution" in case.compiling}
-
-
-def pairs(labs: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each lab with each case that its backend takes."""
-    return [(lab, name) for lab in labs for name in names if not (lab.startswith("torch") and name in NOT_ON_TORCH)]
 
 
 # What a Loader is asked for in ways of its own; the rest is the same on every executor.

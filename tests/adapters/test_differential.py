@@ -14,24 +14,26 @@ from tests.adapters.cases import (
     OF_EACH_VERSION,
     ON_TENSORFLOW,
     ON_TENSORFLOW_AND_JAX,
-    pairs,
 )
 from tests.adapters.conftest import NEWEST, OLDEST, Lab
 from tests.conftest import ExecutorName
 
 
-@pytest.mark.parametrize(("lab", "name"), pairs(NEWEST, EVERYWHERE), indirect=["lab"])
+@pytest.mark.parametrize("name", EVERYWHERE)
+@pytest.mark.parametrize("lab", NEWEST, indirect=True)
 def test_as_a_py_dataset(lab: Lab, name: str) -> None:
     compare(lab, name, "processes")
 
 
+@pytest.mark.parametrize("name", EVERY_EXECUTOR)
 @pytest.mark.parametrize("other", ["serial", "threads"])
-@pytest.mark.parametrize(("lab", "name"), pairs(NEWEST, EVERY_EXECUTOR), indirect=["lab"])
+@pytest.mark.parametrize("lab", NEWEST, indirect=True)
 def test_as_a_py_dataset_without_processes(lab: Lab, name: str, other: ExecutorName) -> None:
     compare(lab, name, other)
 
 
-@pytest.mark.parametrize(("lab", "name"), pairs(OLDEST, OF_EACH_VERSION), indirect=["lab"])
+@pytest.mark.parametrize("name", OF_EACH_VERSION)
+@pytest.mark.parametrize("lab", OLDEST, indirect=True)
 def test_as_a_py_dataset_on_the_oldest_keras(lab: Lab, name: str) -> None:
     compare(lab, name, "processes")
 
