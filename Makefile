@@ -1,13 +1,14 @@
-# make demo · make test · make lint · make bench · make clean
+# make demo · make test · make lint · make bench · make soak · make clean
 #
 # Each makes the virtual environment .venv, installs what it needs there at the versions of constraints.txt, and runs.
 # One environment serves all four, so that nothing is downloaded twice; a second run installs nothing.
-# Settings: PYTHON=python3.12   PYTEST_ARGS="-k wire"   BENCH_ARGS="--help"   PIP_ARGS="--extra-index-url ..."
+# Settings: PYTHON=python3.12   PYTEST_ARGS="-k wire"   BENCH_ARGS="--help"   SOAK_ARGS="--help"   PIP_ARGS="--extra-index-url ..."
 
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 JOBS ?= 2
 
 # The oldest Keras the tests run on: 3.1.0 with TensorFlow and torch; 3.10.0 with JAX, whose present releases have no
@@ -27,7 +28,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -47,6 +48,9 @@ lint: .venv/.have-lint
 
 bench: .venv/.have-bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+soak: .venv/.have-test
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 clean:
 	rm -rf .venv .keras-oldest .keras-oldest-jax build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

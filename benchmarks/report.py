@@ -10,6 +10,8 @@ from rich.table import Table
 from benchmarks.model import PROCESSION, Figure, Target, Work
 from benchmarks.runner import Seen
 
+MOST_TROUBLE = 24  # characters; the JSON has all
+
 
 @dataclass(frozen=True)
 class Line:
@@ -77,7 +79,8 @@ def number(value: float | None) -> str:
 def cells(line: Line) -> tuple[str, ...]:
     """A line of the table, without the figure's name."""
     verdict = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[line.reached]
-    value = number(line.median) if line.median is not None else f"[yellow]{line.trouble}[/]"
+    trouble = line.trouble if len(line.trouble) <= MOST_TROUBLE else f"{line.trouble[: MOST_TROUBLE - 1]}…"
+    value = number(line.median) if line.median is not None else f"[yellow]{trouble}[/]"
     times = f"{number(line.ratio)}x" if line.ratio is not None else ""
     return line.contender, value, times, line.target, verdict
 

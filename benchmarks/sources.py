@@ -76,6 +76,14 @@ class Waiting(Source):
         return np.array([index])
 
 
+class Slow(Source):
+    """20 ms of waiting, and the process that made the batch."""
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        time.sleep(0.02)
+        return np.array([os.getpid()])
+
+
 class Whose(Source):
     """The process that made the batch."""
 

@@ -330,6 +330,70 @@ next(epoch)
         assert gone([pid])
 
 
+IN_A_THREAD = """
+import os, sys, threading
+import procession
+
+class Waits:
+    def __len__(self):
+        return 10
+    def __getitem__(self, i):
+        if i >= 4:
+            open(sys.argv[1]).read()
+        return i, os.getpid()
+
+loader = procession.Loader(Waits(), workers=2)
+there = threading.Event()
+
+def consume():
+    for i, pid in loader:
+        if i == 3:
+            print(*loader.statistics().pids.values(), flush=True)
+            there.set()
+
+threading.Thread(target=consume, daemon=True).start()
+there.wait()
+"""
+
+
+def test_the_interpreter_exits_while_a_thread_waits_for_a_batch(tmp_path: Path, gate: Path) -> None:
+    with running_script(IN_A_THREAD, tmp_path, str(gate)) as process, gate.open("wb"):
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) == 2
+        assert process.wait(PROMPT) == 0
+        assert gone(pids)
+
+
+def test_a_notebook_kernel_is_restarted() -> None:
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel()
+    try:
+        told: list[str] = []
+        cell = (
+            "import time, procession\n"
+            "loader = procession.Loader([1] * 100, workers=2)\n"
+            "epoch = iter(loader); next(epoch)\n"
+            "print(*loader.statistics().pids.values())"
+        )
+        client.execute_interactive(
+            cell, output_hook=lambda m: told.append(m["content"].get("text", "")), timeout=3 * PROMPT
+        )
+        pids = [int(word) for word in "".join(told).split()]
+        assert len(pids) == 2 and not gone_now(pids)
+        manager.restart_kernel(now=True)
+        assert gone(pids)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+def gone_now(pids: list[int]) -> bool:
+    return not any(psutil.pid_exists(pid) for pid in pids)
+
+
 # --- a fork of the training process, by the user ---
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from typing import Any
 
@@ -106,15 +105,14 @@ class Stream:
             Exception: what the source raised for this batch.
         """
         with self._door:
-            if self._plan is None:
+            performer, plan = self._performer, self._plan
+            if plan is None or performer is None:
                 raise EpochAbandonedError("no epoch is under way: the last one ended with an error; begin another")
-            start = time.perf_counter()
             self._taking = threading.get_ident()
             try:
-                assert self._performer is not None
-                outcome = self._performer.next(self._plan, self._check_woken)
-                if isinstance(outcome, Deliver):
-                    return self._performer.opened(outcome.batch)
+                outcome = performer.next(plan, self._check_woken)
+                if type(outcome) is Deliver:
+                    return performer.opened(outcome.batch)
             except EpochAbandonedError:
                 raise
             except BaseException:
@@ -122,7 +120,6 @@ class Stream:
                 raise
             finally:
                 self._taking = None
-                self._counters.wait_seconds += time.perf_counter() - start
                 if self._door.closed:  # by a signal handler, while this waited
                     self._end()
         if isinstance(outcome, Raise):

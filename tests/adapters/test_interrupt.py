@@ -83,3 +83,35 @@ def test_a_handler_that_does_not_raise_ends_nothing(backend: str, tmp_path: Path
         out, err = script.communicate(timeout=60)
         assert script.returncode == 0, err
         assert out == "[0, 1, 2, 3, 4, 5, 6] ['SIGINT']\n"
+
+
+LEAVING = """
+import sys
+import keras
+import procession
+from tests.adapters import kit
+
+class Leaves(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            sys.exit(3)
+
+loader = procession.Loader(kit.Numbered(40), workers=2)
+kit.make_model("unbuilt").fit(loader, epochs=2, verbose=0, callbacks=[Leaves()])
+"""
+
+
+@pytest.mark.parametrize("backend", NEWEST)
+def test_the_script_exits_in_the_middle_of_fit(backend: str) -> None:
+    """What it leaves behind would be seen by the fixture that looks after every test."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": backend, **SETTINGS},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Traceback" not in done.stderr

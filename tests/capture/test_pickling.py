@@ -252,6 +252,36 @@ def test_what_cannot_be_sent_is_named_by_its_path(name: str) -> None:
         source.db.close()
 
 
+GLOBAL_LOCK = """
+import threading
+import procession
+
+lock = threading.Lock()
+
+def locked(i):
+    with lock:
+        return i
+
+class Source:
+    def __len__(self):
+        return 3
+    def __getitem__(self, i):
+        return locked(i)
+
+try:
+    list(procession.Loader(Source(), workers=2))
+except procession.CaptureError as error:
+    print(error)
+"""
+
+
+def test_a_global_of_the_script_that_cannot_be_sent_is_named(tmp_path: Path) -> None:
+    done = run_script(GLOBAL_LOCK, tmp_path, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("Source.__getitem__ → global locked → global lock is a _thread.lock")
+    assert "inside the function that uses it" in done.stdout
+
+
 def test_what_cannot_be_sent_works_in_threads_and_serial() -> None:
     for executor in ("threads", "serial"):
         with Loader(Holder(lock=threading.Lock()), executor=executor) as loader:

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 
 from procession.capture.pickling import ALIGNMENT
 from procession.engine.item import Maker
-from procession.engine.wire import Parcel, read, write
+from procession.engine.wire import Parcel, Reading, write
 from procession.order.plan import Plan
 from tests.support import form
 
@@ -48,7 +48,7 @@ def round_trip(batch: Any, start: int = 0) -> Any:
     assert memory[start + packed.nbytes :] == b"\xff" * 64
     layout = pickle.loads(pickle.dumps(packed.layout))
     assert layout == packed.layout
-    return read(layout, rest, memoryview(memory)[start:])
+    return Reading(layout).read(rest, memoryview(memory)[start:])
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)

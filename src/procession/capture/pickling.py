@@ -110,6 +110,11 @@ def _remedy(path: str, kind: str) -> str:
     name = path.rsplit(".", 1)[-1].split("[", maxsplit=1)[0]
     if "generator" in kind:
         return "A generator cannot be copied: keep what it is made from (a list, an array, file names) and index that"
+    if "→" in path:
+        return (
+            "Make it inside the function that uses it, or put both into a module of their own, which the workers "
+            "import; or use executor='threads', which sends nothing"
+        )
     return (
         f"Make it in the worker instead: leave it out in __getstate__ and create it on first use, for example "
         f"`if self.{name} is None: self.{name} = ...` in __getitem__; or use executor='threads', which sends nothing"
@@ -135,17 +140,38 @@ def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [(f"{path}[{k}]", part) for k, part in enumerate(value)]
     if isinstance(value, type):
-        return []
+        return [] if _by_name(value) else [(f"{value.__qualname__}.{name}", part) for name, part in vars(value).items()]
     attributes = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         slots = getattr(kind, "__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             if hasattr(value, name):
                 attributes.setdefault(name, getattr(value, name))
-    return [(f"{path}.{name}", part) for name, part in attributes.items()] + _closure(value, path)
+    own = [(f"{path}.{name}", part) for name, part in attributes.items()]
+    return [*own, *_closure(value, path), *_globals(value, path), (path, type(value))]
 
 
 def _closure(value: Any, path: str) -> list[tuple[str, Any]]:
     cells = getattr(value, "__closure__", None) or ()
     names = getattr(getattr(value, "__code__", None), "co_freevars", ())
     return [(f"{path} → {name}", cell.cell_contents) for name, cell in zip(names, cells, strict=False)]
+
+
+def _globals(value: Any, path: str) -> list[tuple[str, Any]]:
+    """What a function that travels by value takes along: the globals that it names."""
+    code = getattr(value, "__code__", None)
+    if code is None or _by_name(value):
+        return []
+    known = value.__globals__
+    return [(f"{path} → global {name}", known[name]) for name in code.co_names if name in known]
+
+
+def _by_name(value: Any) -> bool:
+    """Whether a class or function is importable where it says, so that nothing in it has to travel."""
+    if getattr(value, "__module__", None) == "__main__":
+        return False
+    try:
+        pickle.dumps(value)
+    except Exception:  # pickle raises several kinds for what it cannot find
+        return False
+    return True

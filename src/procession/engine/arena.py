@@ -44,6 +44,13 @@ class Slot(NamedTuple):
 NO_SLOT = Slot(0, 0)
 
 
+class Lease(weakref.ref[Any]):
+    """Ends with the memory that it refers to; knows its slot."""
+
+    __slots__ = ("slot",)
+    slot: Slot
+
+
 class Hand(NamedTuple):
     """What a worker is at."""
 
@@ -69,11 +76,12 @@ class Arena:
         self._free: list[Slot] = []  # last in, first out: its pages are the warmest
         self._cold: list[Slot] = []  # as _free, but with their memory given back
         self._lent: set[Slot] = set()
-        self._leases: dict[Slot, weakref.ref[Any]] = {}
+        self._leases: dict[Slot, Lease] = {}
         self._pinned: set[Slot] = set()  # leased while this process was forked: a child may hold them, never lent again
         self._most_lent = 0
         # Filled by weakref callbacks, which may run in any thread and between any two bytecodes: append is all they do.
-        self._ended: deque[Slot] = deque()
+        self._ended: deque[Lease] = deque()
+        self._buffers: dict[int, Any] = {}  # capacity → the type of a buffer of that size
         _ARENAS.add(self)
 
     def lend(self, count: int) -> list[Slot]:
@@ -98,9 +106,12 @@ class Arena:
 
     def lease(self, slot: Slot) -> Any:
         """The memory of a slot that was lent; the lease ends when the last array on it is dropped."""
-        buffer = (ctypes.c_char * slot.capacity).from_buffer(self.memory, slot.offset)
-        ended = self._ended
-        self._leases[slot] = weakref.ref(buffer, lambda _: ended.append(slot))
+        kind = self._buffers.get(slot.capacity)
+        if kind is None:
+            kind = self._buffers[slot.capacity] = ctypes.c_char * slot.capacity
+        buffer = kind.from_buffer(self.memory, slot.offset)
+        lease = self._leases[slot] = Lease(buffer, self._ended.append)
+        lease.slot = slot
         self._lent.discard(slot)
         return buffer
 
@@ -164,7 +175,7 @@ class Arena:
 
     def _collect(self) -> None:
         while self._ended:
-            slot = self._ended.popleft()
+            slot = self._ended.popleft().slot
             del self._leases[slot]
             if slot not in self._pinned:
                 self._free.append(slot)

@@ -8,7 +8,7 @@ from typing import Any
 from procession.engine.arena import Arena, Slot, segment_buffer
 from procession.engine.messages import Result
 from procession.engine.ports import Parked
-from procession.engine.wire import Layout, Parcel, read, write
+from procession.engine.wire import Layout, Parcel, Reading, write
 
 
 class Landing:
@@ -16,6 +16,7 @@ class Landing:
 
     def __init__(self) -> None:
         self.arena = Arena()
+        self._reading: Reading | None = None  # of the layout that came last
 
     def park_here(self, parcel: Parcel, slot: Slot) -> Parked:
         """Write a batch made in this process; may be called from any thread, with a slot that was lent to it."""
@@ -38,8 +39,11 @@ class Landing:
 
     def open(self, parked: Parked) -> Any:
         """Read a batch; the lease on its slot ends with its last array."""
-        memory = parked.memory
-        return read(parked.layout, parked.rest, self.arena.lease(memory) if isinstance(memory, Slot) else memory)
+        layout, rest, _, memory = parked[:4]
+        reading = self._reading
+        if reading is None or reading.layout is not layout:
+            reading = self._reading = Reading(layout)
+        return reading.read(rest, self.arena.lease(memory) if type(memory) is Slot else memory)
 
     def discard(self, parked: Parked) -> None:
         """Give back the memory of a batch that is not wanted."""

@@ -1,8 +1,11 @@
 """How each process of a loader ends, whoever ends first. The one place to read about endings.
 
-    the loader closes       its channels close ─► idle workers leave; its session ends: the template kills what is left
-    a worker dies           the template collects it, kills what it had started, and tells the driver
-    the template dies       the kernel kills its workers (PDEATHSIG); the driver sees its channel close
+    the loader closes       its channels close ─► idle workers leave; its session ends: the template kills the rest
+    a worker dies           the template collects it, kills what it had started, tells the driver: it is replaced
+    a worker takes too long the driver kills it by its pidfd: a death like any other
+    a worker is recycled    its channel closes: it leaves by itself
+    the template dies       the kernel kills its workers (PDEATHSIG); the driver sees its channel close, makes sure that
+                            they are gone, and starts another
     the training process    ends or is killed: the template sees it (a pidfd) and ends all its sessions, then itself
 
 A `Loader` closes by `close()`, a `with` block, garbage collection or interpreter exit, all through one finalizer.

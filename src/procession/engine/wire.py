@@ -11,7 +11,7 @@ the sizes of the rest, which are not.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -154,15 +154,35 @@ def in_place(parcel: Parcel, offset_of: Callable[[Part], int | None], end: int) 
     return parcel._replace(layout=layout, parts=parts)
 
 
+class Writing:
+    """Writes batches of one layout to places in one memory, time and again to the same ones."""
+
+    def __init__(self, layout: Layout, memory: Any) -> None:
+        self.layout = layout
+        self._memory = memory
+        self._targets: dict[int, list[Array]] = {}  # by where a batch begins
+
+    def write(self, parcel: Parcel, start: int) -> tuple[int, ...]:
+        """Write a parcel from `start` on; return the sizes of the rest."""
+        targets = self._targets.get(start)
+        if targets is None:
+            fields = (field for field in self.layout.fields if field is not None)
+            targets = self._targets[start] = [_view(field, self._memory, start) for field in fields]
+        for target, part in zip(targets, parcel.parts, strict=True):
+            if type(part) is np.ndarray:
+                target[...] = part
+            elif part is not None:  # None: it is there already
+                _fill(target, part)
+        return _write_rest(parcel, self._memory, start) if parcel.rest else ()
+
+
 def write(parcel: Parcel, memory: Any, start: int) -> tuple[int, ...]:
-    """Write a parcel into `memory` from `start` on; return the sizes of the rest."""
-    parts = iter(parcel.parts)
-    for field in parcel.layout.fields:
-        if field is not None:
-            _fill(_view(field, memory, start), next(parts))
+    """Write one parcel into `memory` from `start` on; return the sizes of the rest."""
+    return Writing(parcel.layout, memory).write(parcel, start)
+
+
+def _write_rest(parcel: Parcel, memory: Any, start: int) -> tuple[int, ...]:
     end = parcel.layout.end
-    if not parcel.rest:
-        return ()
     view = memoryview(memory).cast("B")
     for part in parcel.rest:
         begin = aligned(end)
@@ -171,18 +191,40 @@ def write(parcel: Parcel, memory: Any, start: int) -> tuple[int, ...]:
     return tuple(part.nbytes for part in parcel.rest)
 
 
-def read(layout: Layout, rest: Sequence[int], memory: Any) -> Any:
-    """Rebuild a batch from `memory`, which begins at its slot; the arrays are views that keep `memory` alive."""
-    leaves = [None if field is None else _view(field, memory, 0) for field in layout.fields]
-    if rest:
+class Reading:
+    """Rebuilds batches of one layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        # The arguments of np.ndarray that are the same each time; an array without bytes may have no room either.
+        self._arrays = [
+            None if f is None else (f.shape, f.dtype, f.offset if _nbytes(f.dtype, f.shape) else None, f.order)
+            for f in layout.fields
+        ]
+
+    def read(self, rest: Sequence[int], memory: Any) -> Any:
+        """A batch from `memory`, which begins at its slot; the arrays are views that keep `memory` alive."""
+        others = self._others(rest, memory) if rest else None
+        leaves: list[Any] = []
+        for entry in self._arrays:
+            if entry is None:
+                leaves.append(next(others) if others else None)
+                continue
+            shape, dtype, offset, order = entry
+            if offset is None:
+                leaves.append(np.ndarray(shape, dtype))
+            else:
+                leaves.append(np.ndarray(shape, dtype, memory, offset, None, order))
+        return tree.unflatten(self.layout.spec, leaves)
+
+    def _others(self, rest: Sequence[int], memory: Any) -> Iterator[Any]:
+        """The leaves that were pickled."""
         view = memoryview(memory).cast("B")
-        spans, end = [], layout.end
+        spans, end = [], self.layout.end
         for size in rest:
             spans.append(view[aligned(end) : aligned(end) + size])
             end = aligned(end) + size
-        others = iter(pickle.loads(spans[0], buffers=spans[1:]))
-        leaves = [next(others) if field is None else leaf for field, leaf in zip(layout.fields, leaves, strict=True)]
-    return tree.unflatten(layout.spec, leaves)
+        return iter(pickle.loads(spans[0], buffers=spans[1:]))
 
 
 def _view(field: Field, memory: Any, start: int) -> Array:
@@ -192,12 +234,8 @@ def _view(field: Field, memory: Any, start: int) -> Array:
     return np.ndarray(shape, dtype, memory, start + offset, None, order)
 
 
-def _fill(target: Array, part: Part) -> None:
-    if part is None:
-        return
-    if isinstance(part, np.ndarray):
-        target[...] = part
-    elif isinstance(part, Rows):
+def _fill(target: Array, part: Array | list[Array] | Rows) -> None:
+    if isinstance(part, Rows):
         rows = part.rows
         if isinstance(rows, range):
             target[...] = part.array[rows.start : rows.stop]

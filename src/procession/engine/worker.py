@@ -22,7 +22,7 @@ from procession.engine.item import Maker, Unmade, WorkerInfo, working
 from procession.engine.messages import Fork, Refresh, Result, Results, Task, Work
 from procession.engine.placement import Placement
 from procession.engine.stacks import STACK_SIGNAL
-from procession.engine.wire import Layout, Parcel, write
+from procession.engine.wire import Layout, Parcel, Writing, write
 from procession.errors import pack
 from procession.order.globals import GlobalSeeds
 
@@ -45,6 +45,7 @@ class Worker:
         self._layout: Layout | None = None  # the last one sent
         self._seeds = GlobalSeeds(sparing=True)
         self._nbytes = 0  # of the last one
+        self._writing: Writing | None = None  # of the layout that was written last
         self._placement = Placement(self._arena)
         self._placing = False  # for the task in hand
         self._results: list[Result] = []  # not reported yet
@@ -91,21 +92,20 @@ class Worker:
         ITEM.pack_into(self._arena, self._item, index)
 
     def _result(self, maker: Maker, task: Task, start: float) -> Result:
-        nothing = Result(task.ticket, None, (), 0, False, 0.0, ())
         try:
             parcel, fits = self._made(maker, task)
             self._check_forked()
             self._announce(-1)
             nbytes = parcel.nbytes
-            rest = write(parcel, self._arena, task.offset) if fits else self._write_segment(parcel, nbytes)
+            rest = self._write_slot(parcel, task.offset) if fits else self._write_segment(parcel, nbytes)
         except Unmade as unmade:
             self._check_forked()
             failures = tuple((index, pack(error, dumps, loads)) for index, error in unmade.failures)
-            return nothing._replace(failures=failures, left=unmade.left)
+            return Result(task.ticket, None, (), 0, False, 0.0, (), failures, unmade.left)
         except BaseException as error:
             error.add_note(f"procession: raised while batch {task.position} was written, in {maker.who}")
             first = maker.plan.items(task.position)[0]
-            return nothing._replace(failures=((first, pack(error, dumps, loads)),))
+            return Result(task.ticket, None, (), 0, False, 0.0, (), ((first, pack(error, dumps, loads)),))
         layout = None if parcel.layout is self._layout or parcel.layout == self._layout else parcel.layout
         self._layout, self._nbytes = parcel.layout, nbytes
         seconds = time.monotonic() - start
@@ -146,6 +146,12 @@ class Worker:
             text = f"procession: process {os.getpid()}, which the source has forked, ends here: it must not return\n"
             os.write(2, text.encode())
             os._exit(1)
+
+    def _write_slot(self, parcel: Parcel, start: int) -> tuple[int, ...]:
+        writing = self._writing
+        if writing is None or writing.layout is not parcel.layout:
+            writing = self._writing = Writing(parcel.layout, self._arena)
+        return writing.write(parcel, start)
 
     def _write_segment(self, parcel: Parcel, nbytes: int) -> tuple[int, ...]:
         descriptor = anonymous(nbytes, "batch")

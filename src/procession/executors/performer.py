@@ -85,6 +85,13 @@ class Performer:
         done = self._delivery.at_hand()
         if done is not None:
             return Deliver(done.ticket, done.batch)
+        start = time.perf_counter()
+        try:
+            return self._awaited(plan, check)
+        finally:
+            self._counters.wait_seconds += time.perf_counter() - start
+
+    def _awaited(self, plan: Plan, check: Callable[[], None]) -> Outcome:
         if self._delivery.has_room(1):
             # What has arrived meanwhile, first: the next task should go to a worker that really is free.
             self._handle(self._executor.wait(0))
@@ -116,7 +123,7 @@ class Performer:
         counters.batches += 1
         counters.bytes += parked.nbytes
         counters.placed += parked.placed
-        counters.segments += not isinstance(parked.memory, Slot)
+        counters.segments += type(parked.memory) is not Slot
         if parked.reasons:
             counters.pickled.update(parked.reasons)
         return self._executor.open(parked)
