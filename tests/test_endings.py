@@ -365,33 +365,34 @@ def test_the_interpreter_exits_while_a_thread_waits_for_a_batch(tmp_path: Path, 
         assert gone(pids)
 
 
-def test_a_notebook_kernel_is_restarted() -> None:
-    from jupyter_client.manager import start_new_kernel
+RESTARTED = """
+from jupyter_client.manager import start_new_kernel
 
-    manager, client = start_new_kernel()
-    try:
-        told: list[str] = []
-        cell = (
-            "import time, procession\n"
-            "loader = procession.Loader([1] * 100, workers=2)\n"
-            "epoch = iter(loader); next(epoch)\n"
-            "print(*loader.statistics().pids.values())"
-        )
-        client.execute_interactive(
-            cell, output_hook=lambda m: told.append(m["content"].get("text", "")), timeout=3 * PROMPT
-        )
-        pids = [int(word) for word in "".join(told).split()]
-        assert len(pids) == 2 and not gone_now(pids)
-        manager.restart_kernel(now=True)
+cell = (
+    "import procession; loader = procession.Loader([1] * 100, workers=2); epoch = iter(loader); next(epoch); "
+    "print(*loader.statistics().pids.values())"
+)
+manager, client = start_new_kernel()
+client.execute_interactive(cell, output_hook=lambda m: print(m["content"].get("text", ""), end="", flush=True))
+input()
+manager.restart_kernel(now=True)
+print("restarted", flush=True)
+input()
+client.stop_channels()
+manager.shutdown_kernel(now=True)
+"""
+
+
+def test_a_notebook_kernel_is_restarted(tmp_path: Path) -> None:
+    with running_script(RESTARTED, tmp_path) as process:
+        assert process.stdin is not None and process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) == 2 and all(map(psutil.pid_exists, pids))
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "restarted\n"
         assert gone(pids)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-
-
-def gone_now(pids: list[int]) -> bool:
-    return not any(psutil.pid_exists(pid) for pid in pids)
+        process.communicate("\n", timeout=PROMPT)
 
 
 # --- a fork of the training process, by the user ---

@@ -411,6 +411,46 @@ def test_a_notice_says_what_the_consumer_waits_for(
 # --- deaths of others ---
 
 
+class Epochs:
+    """A source whose hooks change it, by rebinding and in place; batches tell all of it."""
+
+    def __init__(self) -> None:
+        self.epoch, self.order, self.large = -1, np.arange(8), np.zeros(100_000, int)
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, i: int) -> Any:
+        return self.epoch, int(self.order[i]), self.large[[0, -1]], os.getppid()
+
+    def on_epoch_begin(self) -> None:
+        self.epoch += 1
+        self.order = np.roll(self.order, 1)
+
+    def on_epoch_end(self) -> None:
+        self.large[-1] += 1
+
+
+@pytest.mark.parametrize("threads", [False, True], ids=["forked", "loaded late"])
+def test_what_hooks_have_changed_survives_the_template(threads: bool) -> None:
+    class Threaded(Epochs):
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            vars(self).update(state)
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    kind = Threaded if threads else Epochs
+    with Loader(kind(), workers=2) as loader, Loader(kind(), executor="serial") as serial:
+        for _ in range(4):
+            epoch = iter(loader)
+            batches = [next(epoch) for _ in range(3)]
+            psutil.Process(batches[-1][3]).kill()
+            batches.extend(epoch)
+            want = [(e, o, large.tolist()) for e, o, large, _ in serial]
+            assert [(e, o, large.tolist()) for e, o, large, _ in batches] == want
+            loader.source.on_epoch_end()
+            serial.source.on_epoch_end()
+
+
 def test_kills_at_random_while_it_runs() -> None:
     def slow(i: int) -> Any:
         time.sleep(0.002)

@@ -131,7 +131,7 @@ def test_addresses_that_run_out_give_no_slot(arena: Arena) -> None:
 def test_a_segment_goes_with_its_last_array() -> None:
     descriptor = anonymous(100, "batch")
     os.pwrite(descriptor, b"\5" * 100, 0)
-    array = np.ndarray((100,), np.uint8, segment_buffer(descriptor))
+    array = np.ndarray((100,), np.uint8, segment_buffer(descriptor, 100))
     view = array[3:6]
     del array
     assert view.tolist() == [5, 5, 5]

@@ -201,10 +201,29 @@ def _pin_all() -> None:
 os.register_at_fork(before=_pin_all)
 
 
-def segment_buffer(descriptor: int) -> Any:
-    """The memory of a one-off segment, which goes when the last array on it is dropped. Closes the descriptor."""
-    memory = mapped(descriptor, writable=True)
-    return (ctypes.c_char * len(memory)).from_buffer(memory)
+def segment_buffer(descriptor: int, size: int) -> Any:
+    """The memory of a one-off segment, which goes when the last array on it is dropped. Closes the descriptor.
+
+    Not by the module mmap, which keeps a descriptor of its own: held batches must not cost one each.
+    """
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    try:
+        address = _mmap(None, size, protection, mmap.MAP_SHARED, descriptor, 0)
+    finally:
+        os.close(descriptor)
+    if address == FAILED:
+        raise OSError(ctypes.get_errno(), f"no addresses are left for a batch of {size} bytes")
+    buffer = (ctypes.c_char * size).from_address(address)
+    weakref.finalize(buffer, _munmap, address, size).atexit = False
+    return buffer
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_mmap, _munmap = _libc.mmap, _libc.munmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_ssize_t)
+_munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+FAILED = ctypes.c_void_p(-1).value
 
 
 def _reserve() -> tuple[int, int]:

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 
-from procession.capture.pickling import Payload, loads
+from procession.capture.pickling import loads
 from procession.config import Faults
 from procession.engine.arena import Hand, Slot
 from procession.engine.channel import Channel, Closed
@@ -109,10 +109,10 @@ class Crew:
         told, remote.plan = remote.plan, plan
         remote.send(Work(tuple(tasks), None if told is plan else plan))
 
-    def refresh(self, payload: Payload, descriptor: int) -> None:
+    def refresh(self, refresh: Refresh, descriptor: int) -> None:
         """Tell all of changes to the source."""
         for remote in self._remotes.values():
-            remote.send(Refresh(payload), [descriptor])
+            remote.send(refresh, [descriptor])
 
     def read_all(self) -> list[Event]:
         """What has been reported and not been read yet."""

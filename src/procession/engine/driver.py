@@ -8,7 +8,6 @@ delivery ◄─ events ── park the batch ◄── Results ─────�
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
 from procession.capture.pickling import Pickled, loads, pickled, to_shared
@@ -22,6 +21,7 @@ from procession.engine.link import Link
 from procession.engine.messages import Exited, Forked, Loaded, LoadFailed, NotForked, Refresh
 from procession.engine.ports import Assignment, InHand, Parked
 from procession.engine.readers import Readers
+from procession.engine.refreshes import names_of
 from procession.engine.remote import Sent
 from procession.engine.waker import Waker
 from procession.errors import unpack
@@ -132,11 +132,9 @@ class Driver:
 
     def _refresh(self, changes: Changes) -> None:
         payload, descriptor = to_shared(pickled(changes, "source"))
-        try:
-            self._link.tell(Refresh(payload), [descriptor])
-            self._crew.refresh(payload, descriptor)
-        finally:
-            os.close(descriptor)
+        refresh = Refresh(payload, names_of(changes))
+        self._link.refresh(refresh, descriptor)
+        self._crew.refresh(refresh, descriptor)
 
     def _read_link(self) -> list[Event]:
         try:

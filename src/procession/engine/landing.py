@@ -34,7 +34,7 @@ class Landing:
         memory: Any = slot
         self.arena.fit(result.nbytes)
         if segment is not None:
-            memory = segment_buffer(segment)
+            memory = segment_buffer(segment, result.nbytes)
         return Parked(layout, result.rest, result.nbytes, memory, result.reasons, result.placed)
 
     def open(self, parked: Parked) -> Any:

@@ -10,8 +10,9 @@ from procession.capture.pickling import Pickled, to_shared
 from procession.engine import supervisor
 from procession.engine.channel import Channel, Closed
 from procession.engine.limits import opened
-from procession.engine.messages import Load, Message
+from procession.engine.messages import Load, Message, Refresh
 from procession.engine.obituary import template_obituary
+from procession.engine.refreshes import Refreshes
 from procession.engine.remote import Sent
 from procession.engine.surroundings import surroundings
 from procession.errors import TemplateDiedError
@@ -24,6 +25,7 @@ class Link:
 
     def __init__(self) -> None:
         self._sent: Sent | None = None
+        self._refreshed = Refreshes()  # what has changed since it was sent: the next template must catch up with it
         self._control: supervisor.Control | None = None
         self._unread: deque[tuple[Message, list[int]]] = deque()  # received while workers were being started
         self.loaded = False  # this template has rebuilt the source
@@ -37,8 +39,7 @@ class Link:
 
     def share(self, parts: Pickled) -> Sent:
         """Share a captured source; return where it lies."""
-        if self._sent is not None:
-            os.close(self._sent.descriptor)
+        self._forget_source()
         self._sent = Sent(*opened(lambda: to_shared(parts), "shared memory for the source"))
         return self._sent
 
@@ -48,7 +49,14 @@ class Link:
         self._control = opened(supervisor.attach, "process to fork workers from")
         self.loaded = False
         self.tell(Load(self._sent.payload, surroundings(), self.late), [self._sent.descriptor])
+        for refresh, descriptor in self._refreshed:
+            self.tell(refresh, [descriptor])
         return self._control.channel
+
+    def refresh(self, refresh: Refresh, descriptor: int) -> None:
+        """Tell of changes to the source; the descriptor is this object's from now on."""
+        self.tell(refresh, [descriptor])
+        self._refreshed.add(refresh, descriptor)
 
     def tell(self, message: Message, descriptors: list[int]) -> None:
         """Send a message; if the template is gone, `received` says so."""
@@ -105,6 +113,10 @@ class Link:
     def close(self) -> None:
         """Finish, and let go of the source."""
         self.finish()
+        self._forget_source()
+
+    def _forget_source(self) -> None:
+        self._refreshed.close()
         if self._sent is not None:
             os.close(self._sent.descriptor)
             self._sent = None

@@ -50,6 +50,7 @@ class Refresh(NamedTuple):
     """Changes to the source; the descriptor of the payload comes along. Also to the template, for workers to come."""
 
     payload: Payload
+    names: tuple[str, ...] | None  # the attributes that are changed or removed; None: the whole source is another
 
 
 # worker → training process

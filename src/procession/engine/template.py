@@ -33,6 +33,7 @@ from procession.engine.messages import (
     NotForked,
     Refresh,
 )
+from procession.engine.refreshes import Refreshes
 from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
 from procession.engine.surroundings import take_over, threads
 from procession.engine.worker import Worker
@@ -60,7 +61,7 @@ class Session:
         self._source: Any = None
         self._forks = False  # whether the source is here and may be forked
         self._late: tuple[Load, int] | None = None  # what each worker loads by itself, and its descriptor
-        self._refreshed: list[tuple[Refresh, int]] = []  # what late workers must catch up with
+        self._refreshed = Refreshes()  # what late workers must catch up with
 
     def serve(self) -> None:
         """Handle one message."""
@@ -72,11 +73,11 @@ class Session:
                 self._load(message, descriptors[0])
             case Fork():
                 self._fork(message, *descriptors)
-            case Refresh(payload):
+            case Refresh(payload, _):
                 if self._late is None:
                     self._source = apply(from_shared(payload, descriptors[0]), self._source)
                 else:
-                    self._refreshed.append((message, descriptors[0]))
+                    self._refreshed.add(message, descriptors[0])
 
     def end(self) -> None:
         """Let the workers go: those that are idle leave by themselves, the others are killed after a moment."""
@@ -86,8 +87,9 @@ class Session:
             kill(child.watch)
             self.template.reap(child)
         self.children.clear()
-        for _, descriptor in [*self._refreshed, *([self._late] if self._late else [])]:
-            os.close(descriptor)
+        self._refreshed.close()
+        if self._late is not None:
+            os.close(self._late[1])
         self._source = None
         self.channel.close()
         gc.unfreeze()

@@ -68,7 +68,7 @@ class Worker:
                             who = f"worker {self._number} (pid {os.getpid()})"
                             self._maker = Maker(self._source, plan, who, self._seeds, self._collects, self._announce)
                         self._work(tasks)
-                    case Refresh(payload):
+                    case Refresh(payload, _):
                         self._source = apply(from_shared(payload, descriptors[0]), self._source)
         except Closed:
             self._channel.close()

@@ -29,7 +29,7 @@ from procession.engine.patience import Patience
 from procession.engine.ports import Assignment, Executor, InHand, Parked
 from procession.engine.waker import Waker, interrupts
 from procession.errors import EpochAbandonedError
-from procession.events import Died, Done, Event, TemplateDied
+from procession.events import Died, Done, Event, NotStarted, TemplateDied
 from procession.executors.processes import ProcessesExecutor
 from procession.executors.serial import SerialExecutor
 from procession.executors.threads import ThreadsExecutor
@@ -152,6 +152,8 @@ class Performer:
             elif isinstance(event, (Died, TemplateDied)):
                 self._counters.deaths += 1
                 LOG.warning("procession replaces a process: %s", event.describe())
+            elif isinstance(event, NotStarted):
+                LOG.warning("procession goes on with fewer workers, if there are any: %s", event.error)
         return self._perform(self._delivery.handle(*events))
 
     def _perform(self, actions: list[Action]) -> Outcome | None:
