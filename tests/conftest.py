@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -199,6 +200,9 @@ def executor(request: pytest.FixtureRequest) -> ExecutorName:
     return name
 
 
+SIMULATION_SEED = "PROCESSION_SIMULATION_SEED"
+
+
 # --- the whole session: nothing at all may remain, the template included ---
 
 STARTED = pytest.StashKey[Snapshot]()
@@ -212,6 +216,7 @@ def _distributes(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault(SIMULATION_SEED, str(secrets.randbits(32)))  # pytest-xdist's workers inherit it
     config.stash[TOTALS] = []
     config.stash[LOST] = []
     if not _distributes(config):
@@ -253,6 +258,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     totals: list[tuple[int, int, int]] = config.stash[TOTALS]
     lost: list[str] = config.stash[LOST]
     processes, descriptors, shm = (sum(column) for column in zip(*totals, strict=True)) if totals else (0, 0, 0)
+    _tell_of_schedules(terminalreporter)
     terminalreporter.write_line(f"hygiene: processes +{processes}, descriptors +{descriptors}, /dev/shm +{shm}")
     for left in filter(None, lost):
         terminalreporter.write_line(left)
+
+
+def _tell_of_schedules(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much has been simulated, and from which seed."""
+    happened: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "simulated":
+                happened.update(value)
+    if happened:
+        schedules = happened.pop("schedules")
+        told = ", ".join(f"{count:,} {name}" for name, count in happened.most_common())
+        seed = os.environ[SIMULATION_SEED]
+        terminalreporter.write_line(f"simulation: {schedules:,} schedules ({SIMULATION_SEED}={seed}): {told}")

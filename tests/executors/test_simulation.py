@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import random
-import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,11 +21,12 @@ from procession.monitoring.stats import Counters
 from procession.order.plan import Plan
 from procession.testing.book import Batch
 from procession.testing.scripted import Dice, ScriptedExecutor
+from tests.conftest import SIMULATION_SEED
 
 SCHEDULES = 200_000
 CHUNKS = 16  # for several pytest workers
 MOST_OUTCOMES = 60  # that a consumer asks for in one epoch
-SEED = int(os.environ.get("PROCESSION_SIMULATION_SEED", secrets.randbits(32)))
+SEED = int(os.environ[SIMULATION_SEED])  # another in each run, unless it is set outside
 
 
 Maker = Callable[[int | None, Faults], Delivery]
@@ -184,13 +184,12 @@ def test_no_schedule_breaks_it(chunk: int, record_property: Callable[[str, objec
         try:
             executor = play(numbers)
         except Exception as error:
-            error.add_note(f"seed {seed} (PROCESSION_SIMULATION_SEED={SEED}); shortest: {shortest(numbers)}")
+            error.add_note(f"seed {seed} ({SIMULATION_SEED}={SEED}); shortest: {shortest(numbers)}")
             raise
         for name, times in executor.happened.items():
             happened[name] = happened.get(name, 0) + times
     assert all(happened[name] > count / 100 for name in ("deaths", "exceptions", "late answers", "timeouts"))
-    record_property("schedules", count)
-    record_property("happened", happened)
+    record_property("simulated", {"schedules": count, **happened})
 
 
 def shortest(numbers: list[int], make: Maker = Checked) -> list[int]:
