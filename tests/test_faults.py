@@ -149,7 +149,7 @@ def faulty(i: int) -> Any:
 def test_exceptions_are_skipped(executor: ExecutorName) -> None:
     with Loader(Made(faulty, LENGTH), executor=executor, workers=2, faults=Faults(on_error="skip")) as loader:
         for epoch in range(2):
-            with pytest.warns(SkippedWarning, match=rf"epoch {epoch}: 2 items.*source\[\d\] \(ValueError: bad \d\)"):
+            with pytest.warns(SkippedWarning, match=rf"epoch {epoch}: 2 items were.*source\[\d\] \(ValueError"):
                 assert first(loader) == [i for i in range(LENGTH) if i % 5 != 3]
         assert loader.statistics().skips == 4
         assert {(item.epoch, item.index) for item in loader.statistics().skipped} == {(0, 3), (0, 8), (1, 3), (1, 8)}

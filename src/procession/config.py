@@ -36,7 +36,7 @@ class Faults:
             `retries` times ("retry" then means raise).
             With `batch_size`, a skipped sample is left out and its batch is that much smaller; with `drop_remainder`,
             where all batches have one size, the batch's first good sample stands in for it. A batch of which nothing
-            is left is left out.
+            is left is left out: in `predict`, too, where the rows after it then move up.
         retries: how often an item is made again that has killed its worker or outlasted `timeout`, and under "retry"
             also one that raised.
         timeout: seconds that a worker may take for one batch; past it, its Python stack is noted, it is killed, and the

@@ -23,8 +23,8 @@ class Loader:
     Args:
         source: an object with `source[i]` and `len(source)` (a Keras `PyDataset` or `Sequence`, a torch map dataset, a
             list), endless if its `num_batches` is None; or, with `batch_size`, a tuple or dict (nested as you like) of
-            arrays with one common first axis. With processes it is sent to the workers once; it never runs in this
-            process.
+            arrays with one common first axis. With processes it is sent to the workers once, and only its hooks
+            (`on_epoch_begin`, `on_epoch_end`) run in this process.
         batch_size: None: `source[i]` is a batch. An int: `source[i]` is one sample, and this many are stacked.
         drop_remainder: leave out the last batch if it is smaller than `batch_size`.
         shuffle: whether each epoch has an order of its own (of batches, or of samples with `batch_size`); None: as

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from typing import Any
@@ -18,6 +19,7 @@ from procession.monitoring.stats import Counters, Statistics
 from procession.order.plan import Plan
 
 MOST_TOLD = 5  # skipped items that a warning lists
+_NOT_THE_USERS = ("procession", "keras", "tensorflow", "weakref", "contextlib")
 
 
 class EndOfEpoch(Exception):  # noqa: N818 - an event, like StopIteration
@@ -76,7 +78,7 @@ class Stream:
             plan = self.plan(shuffle=shuffle if wish is None else wish, probes=probes)
             self._warn_of_skips()
             self.epoch = plan.epoch
-            self._counters.epochs += 1
+            self._counters.begin_epoch()
             return self._start(plan, ahead)
 
     def resume(self, plan: Plan, first: int, ahead: int | None) -> Plan:
@@ -131,6 +133,7 @@ class Stream:
         """The consumer calls it an epoch: call the source's hook."""
         with self._door:
             self._call_hook("on_epoch_end")
+            self._warn_of_skips()
 
     @property
     def current(self) -> Plan | None:
@@ -141,6 +144,11 @@ class Stream:
     def step(self) -> int:
         """The step of the current plan that `take` delivers next; more than batches taken, where some were skipped."""
         return 0 if self._performer is None else self._performer.step
+
+    @property
+    def has_skipped(self) -> bool:
+        """Whether items of the present epoch have been left out."""
+        return self._counters.skips_of_epoch > 0
 
     @property
     def closed(self) -> bool:
@@ -155,6 +163,7 @@ class Stream:
     def close(self) -> None:
         """End the workers, give back all memory but that of batches still held. May be called twice, by any thread."""
         self._door.closed = True
+        self._warn_of_skips()
         self.waker.wake()
         if self._taking != threading.get_ident():  # else a signal handler calls this: `take` sees to it when it goes on
             with self._door.lock:
@@ -192,16 +201,19 @@ class Stream:
 
     def _warn_of_skips(self) -> None:
         count, self._told = self._counters.skips - self._told, self._counters.skips
-        if count:
-            latest = self._counters.skipped[-count:][:MOST_TOLD]
-            told = "; ".join(f"source[{item.index}] ({item.error})" for item in latest)
-            more = f", and {count - len(latest)} more" if count > len(latest) else ""
-            warnings.warn(
-                f"epoch {self.epoch}: {count} items were left out because they failed: {told}{more}. "
-                "Loader.statistics().skipped lists them",
-                SkippedWarning,
-                stacklevel=4,
-            )
+        if not count:
+            return
+        latest = self._counters.skipped[-count:][:MOST_TOLD]
+        told = "; ".join(f"source[{item.index}] ({item.error})" for item in latest)
+        more = f", and {count - len(latest)} more" if count > len(latest) else ""
+        what = "1 item was" if count == 1 else f"{count} items were"
+        whole = "" if self.config.batch_size else " Each was a whole batch; with Loader(batch_size=...) it is a sample."
+        warnings.warn(
+            f"epoch {self.epoch}: {what} left out after failing: {told}{more}. Loader.statistics().skipped lists "
+            f"them.{whole}",
+            SkippedWarning,
+            stacklevel=_users_level(),
+        )
 
     def _break_down(self) -> None:
         """End the executor; the next epoch makes another."""
@@ -209,3 +221,11 @@ class Stream:
         self._plan = None
         if performer is not None:
             performer.close()
+
+
+def _users_level() -> int:
+    """How many frames up the user's code is, as `stacklevel` counts for the function that called this."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THE_USERS:
+        frame, level = frame.f_back, level + 1
+    return level

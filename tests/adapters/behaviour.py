@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,6 +136,24 @@ def odd(executor: Any, oddity: str, length: int) -> Report:
     """Fit on a source whose batch 4 has another form."""
     with procession.Loader(kit.Odd(length, oddity), executor=executor, workers=2) as loader:
         return caught("fit", kit.make_model("unbuilt"), loader)
+
+
+def skipping(bad: list[int], length: int, model: str = "unbuilt") -> Report:
+    """Fit, evaluate and predict where some batches are left out."""
+    made = kit.make_model(model)
+    faults = procession.Faults(on_error="skip")
+    with (
+        warnings.catch_warnings(record=True) as told,
+        procession.Loader(kit.Broken(length, bad), executor="processes", workers=2, faults=faults) as loader,
+    ):
+        warnings.simplefilter("always")
+        made.fit(loader, epochs=2, shuffle=False, verbose=0)
+        made.evaluate(loader, verbose=0)
+        rows = len(made.predict(loader, verbose=0))
+        skips = loader.statistics().skips
+    ours = [str(warning.message) for warning in told if warning.category is procession.SkippedWarning]
+    others = [str(warning.message) for warning in told if "ran out of data" in str(warning.message)]
+    return {"trace": kit.numbers(made), "rows": rows, "skips": skips, "told": ours, "others": others}
 
 
 def killed(call: str) -> Report:

@@ -190,6 +190,19 @@ class Failing(Numbered):
         return super().__getitem__(i)
 
 
+class Broken(Numbered):
+    """Cannot make some of its batches."""
+
+    def __init__(self, length: int, bad: list[int]) -> None:
+        super().__init__(length)
+        self.bad = bad
+
+    def __getitem__(self, i: int) -> Any:
+        if i in self.bad:
+            raise OSError(f"file {i} is broken")
+        return super().__getitem__(i)
+
+
 class Killed(Numbered):
     """Its worker is killed at one batch."""
 

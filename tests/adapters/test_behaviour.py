@@ -178,6 +178,19 @@ def test_what_keras_refuses_comes_out_as_keras_says_it(lab: Lab) -> None:
     assert "steps_per_execution" in report["message"]
 
 
+@pytest.mark.parametrize("bad", [[0], [1], [3], [6], [0, 1, 3, 6], [1, 2, 3, 4, 5, 6]], ids=str)
+@pytest.mark.parametrize("lab", NEWEST, indirect=True)
+def test_what_is_skipped_is_all_that_is_missing(lab: Lab, bad: list[int]) -> None:
+    report = lab.ask("behaviour.skipping", bad=bad, length=7)
+    good = [i for i in range(7) if i not in bad]
+    assert report["trace"] == good * 4
+    assert report["rows"] == 4 * len(good)
+    assert report["skips"] == 4 * len(bad)
+    assert len(report["told"]) == 4  # once an epoch, the last included
+    assert all(f"{len(bad)} item" in text and "whole batch" in text for text in report["told"])
+    assert report["others"] == []
+
+
 # TensorFlow's adapter looks at the first two batches, the middle one and the last before it begins: with 8 batches at
 # batch 4 too, which is odd here; with 7 it meets that one in its turn.
 LENGTHS = pytest.mark.parametrize("length", [7, 8])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from procession.errors import BatchError
 from procession.order.plan import Plan
 from procession.stream import EndOfEpoch, Stream
 
@@ -88,10 +89,23 @@ class Epochs:
         self._open = True
         self._begin_order(probes)
         assert self._plan is not None
-        seen = [(f"batch {position} of epoch {self._plan.epoch}", self._take()) for position in probes]
-        first = [(f"batch {k} of epoch {self._plan.epoch}", self._take()) for k in range(min(2, positions or 2))]
-        self._kept.extend(batch for _, batch in first)
-        return [*first, *seen]
+        seen: list[tuple[str, Any]] = []
+        probed: list[tuple[str, Any]] = []
+        while len(seen) < min(2, positions or 2):
+            try:
+                batch = self._take()
+            except EndOfEpoch:  # some were skipped
+                break
+            step = self._read - 1
+            name = f"batch {self._plan.position(step)} of epoch {self._plan.epoch}"
+            (seen if step >= len(probes) else probed).append((name, batch))
+        self._kept.extend(batch for _, batch in seen)
+        if not seen and not probed:
+            raise BatchError(
+                "no batch could be looked at: all that were tried failed, and were skipped (Faults.on_error). "
+                "TensorFlow has to know their structure; Loader.statistics().skipped says what failed"
+            )
+        return [*seen, *probed]
 
     @property
     def position(self) -> int:

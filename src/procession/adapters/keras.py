@@ -89,6 +89,7 @@ class LoaderAdapter(DataAdapter):
             leaves: list[Any] = self.signature.leaves(self._standard(self._next()), self._epochs.where)
             return leaves
         except EndOfEpoch:
+            self._end_early()
             return None
         except BaseException as error:
             self._fail(error)
@@ -98,9 +99,18 @@ class LoaderAdapter(DataAdapter):
         # TensorFlow would wrap it: end the data instead, and raise it when Keras comes to the end of the epoch, before
         # which it warns that the data has run out.
         self._failure = error
-        self._silence = warnings.catch_warnings()
-        self._silence.__enter__()
-        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        self._expect_early_end()
+
+    def _expect_early_end(self) -> None:
+        """Until Keras comes to the end of the epoch, it need not warn that the data has run out."""
+        if self._silence is None:
+            self._silence = warnings.catch_warnings()
+            self._silence.__enter__()
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+
+    def _end_early(self) -> None:
+        if self._stream.has_skipped:
+            self._expect_early_end()  # that batches were skipped is said by our own warning
 
     def on_epoch_begin(self) -> None:
         """Keras begins an epoch."""
@@ -127,6 +137,7 @@ class LoaderAdapter(DataAdapter):
             try:
                 batch = self._next()
             except EndOfEpoch:
+                self._end_early()
                 return
             yield self._standard(batch)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import pickle
+import re
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -99,15 +100,18 @@ def loads(data: bytes) -> Any:
 
 
 def _cannot_travel(value: Any, what: str, error: Exception) -> CaptureError:
-    path, part, why = _culprit(value, what, error, seen=set())
+    path, part, told = _culprit(value, what, error, seen=set())
+    why = told.rstrip(".")
     kind = f"{type(part).__module__}.{type(part).__qualname__}"
     return CaptureError(
-        f"{path} is a {kind}, which cannot be sent to the worker processes: {why}. {_remedy(path, kind)}"
+        f"{path} is a {kind}, which cannot be sent to the worker processes: {why.rstrip('.')}. {_remedy(path, kind)}"
     )
 
 
 def _remedy(path: str, kind: str) -> str:
-    name = path.rsplit(".", 1)[-1].split("[", maxsplit=1)[0]
+    # What the user's class has: deeper parts belong to others.
+    found = re.match(r"source\.(\w+)", path)
+    name = found.group(1) if found else "it"
     if "generator" in kind:
         return "A generator cannot be copied: keep what it is made from (a list, an array, file names) and index that"
     if "→" in path:
@@ -116,8 +120,9 @@ def _remedy(path: str, kind: str) -> str:
             "import; or use executor='threads', which sends nothing"
         )
     return (
-        f"Make it in the worker instead: leave it out in __getstate__ and create it on first use, for example "
-        f"`if self.{name} is None: self.{name} = ...` in __getitem__; or use executor='threads', which sends nothing"
+        f"Make it in the worker instead: leave it out with `def __getstate__(self): return {{**vars(self), {name!r}: "
+        f"None}}`, and create it on first use, `if self.{name} is None: self.{name} = ...` in __getitem__; or use "
+        "executor='threads', which sends nothing"
     )
 
 

@@ -1,4 +1,4 @@
-"""Tensors of frameworks as numpy, recognised by name so that no framework is imported for it."""
+"""Tensors of frameworks, and images, as numpy, recognised by name so that no framework is imported for it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def to_numpy(value: Any) -> Any:
         return _from_tensorflow(value)
     if home in ("jax", "jaxlib"):
         return _from_jax(value)
+    if home == "PIL":
+        return np.asarray(value) if hasattr(value, "__array_interface__") else value
     return value
 
 

@@ -44,6 +44,25 @@ class Statistics:
     pids: dict[int, int] = field(default_factory=dict)  # of workers that run: number → process id
     threads: tuple[str, ...] = ()  # started by the source when unpickled: why its workers load it each by themselves
 
+    def __str__(self) -> str:
+        """What most people want to know, in some lines."""
+        placed = f", {self.placed_bytes / self.bytes:.0%} of it made in place" if self.placed_bytes else ""
+        busy = self.work_seconds / max(1, self.workers)
+        lines = [
+            f"{self.epochs} epochs begun, {self.batches:,} batches ({self.bytes / 1e6:,.0f} MB{placed})",
+            f"{self.workers} workers ({self.executor}), each at work for {busy:.1f} s",
+            f"the consumer waited {self.wait_seconds:.1f} s for them",
+        ]
+        if self.deaths or self.recycled:
+            lines.append(f"{self.deaths} deaths, {self.recycled} workers recycled")
+        if self.skips:
+            lines.append(f"{self.skips} items left out")
+        if self.pickled:
+            lines.append("pickled: " + ", ".join(f"{count:,} of {reason}" for reason, count in self.pickled.items()))
+        if self.threads:
+            lines.append(f"workers load the source each by themselves: it starts {', '.join(self.threads)}")
+        return "\n".join(lines)
+
 
 class Counters:
     """What `Statistics` is made from; one writer, the stream."""
@@ -55,16 +74,29 @@ class Counters:
         self.wait_seconds = self.work_seconds = 0.0
         self.pickled: Counter[str] = Counter()
         self.skipped: list[SkippedItem] = []
+        self._skipped_now: set[int] = set()
 
-    def skip(self, epoch: int, index: int, error: BaseException) -> SkippedItem:
-        """An item is left out."""
+    def begin_epoch(self) -> None:
+        """An epoch begins."""
+        self.epochs += 1
+        self._skipped_now.clear()
+
+    @property
+    def skips_of_epoch(self) -> int:
+        """Items left out of the present epoch."""
+        return len(self._skipped_now)
+
+    def skip(self, epoch: int, index: int, error: BaseException) -> None:
+        """An item is left out; what was only looked at before is not counted twice."""
+        if index in self._skipped_now:
+            return
+        self._skipped_now.add(index)
         text = str(error).partition("\n")[0]
         shown = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
         item = SkippedItem(epoch, index, f"{type(error).__name__}: {shown}")
         self.skips += 1
         if len(self.skipped) < MOST_SKIPPED:
             self.skipped.append(item)
-        return item
 
     def snapshot(self, executor: str, workers: int, seed: int, facts: dict[str, Any]) -> Statistics:
         """A frozen copy."""
