@@ -345,6 +345,59 @@ def test_stuck_samples_are_skipped_in_threads_too(tmp_path: Path) -> None:
         thread.join()
 
 
+def test_a_worker_that_is_stopped_before_it_takes_up_a_task() -> None:
+    with Loader(Made(lambda i: np.array([i]), 50), workers=1, prefetch=1, faults=Faults(timeout=0.5)) as loader:
+        epoch = iter(loader)
+        assert next(epoch)[0] == 0
+        (pid,) = loader.statistics().pids.values()
+        os.kill(pid, signal.SIGSTOP)
+        assert first(epoch) == list(range(1, 50))
+
+
+def test_a_hook_waits_for_stuck_threads_no_longer_than_allowed() -> None:
+    go = threading.Event()
+
+    class Stuck(Made):
+        def on_epoch_begin(self) -> None:
+            pass
+
+    source = Stuck(lambda i: go.wait() if i == 3 and not go.is_set() else i, 6)
+    with Loader(source, executor="threads", workers=2, faults=Faults(timeout=0.3, on_error="skip")) as loader:
+        epoch = iter(loader)
+        assert next(epoch) == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SkippedWarning)
+            again = iter(loader)
+            go.set()
+            assert list(again) == list(range(6))
+    for thread in threading.enumerate():
+        if thread.name.startswith("procession-worker"):
+            thread.join()
+
+
+def test_more_changes_than_a_stuck_worker_can_hold(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    class Changing:
+        epoch = 0
+
+        def __len__(self) -> int:
+            return 5
+
+        def on_epoch_begin(self) -> None:
+            self.epoch += 1
+
+        def __getitem__(self, i: int) -> Any:
+            if (i, self.epoch) == (4, 1):
+                gate.read_bytes()
+            return np.array([i, self.epoch])
+
+    with Loader(Changing(), workers=2, prefetch=8) as loader:
+        for epoch in range(1, 1200):
+            assert next(iter(loader)).tolist() == [0, epoch]
+
+
 # --- recycling ---
 
 

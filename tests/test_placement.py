@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import gc
+import multiprocessing
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +17,7 @@ import numpy as np
 import pytest
 
 from procession import Loader
+from tests.conftest import ExecutorName
 from tests.support import Made, arena_bytes, form, streams
 
 BIG = (64, 224, 224, 3)  # 9.6 MB of bytes
@@ -183,23 +190,119 @@ def test_a_source_that_raises_with_large_arrays_in_hand() -> None:
     assert got == [form(images(i)) for i in range(LENGTH) if i % 4 != 3]
 
 
-def test_a_source_that_forks() -> None:
+@pytest.mark.parametrize("way", ["fork", "multiprocessing"])
+def test_what_a_forked_child_writes_is_its_own(way: str) -> None:
+    def change(array: Any) -> None:
+        np.multiply(array, 0, out=array)
+
     def forks(i: int) -> Any:
         x = images(i)
-        if i > 6:
-            pid = os.fork()
-            if pid == 0:
-                x += 1  # its own copy, it may think
-                y = images(i + 1)
-                os._exit(int(y[0, 0, 0, 0] + x[0, 0, 0, 0]) % 2)
-            os.waitpid(pid, 0)
+        if i in (6, 7, 12):
+            if way == "fork":
+                pid = os.fork()
+                if pid == 0:
+                    change(x)
+                    os._exit(0)
+                os.waitpid(pid, 0)
+            else:
+                process = multiprocessing.get_context("fork").Process(target=change, args=(x,))
+                process.start()
+                process.join()
         return x
 
-    source = Made(forks, LENGTH)
-    with Loader(source, workers=1) as loader:
-        got = [form(batch) for batch in loader]
-    differing = [i for i in range(LENGTH) if got[i] != form(images(i))]
-    assert differing in ([], [7])  # the first fork may be too late to see: documented in placement
+    with Loader(Made(forks, LENGTH), workers=2) as loader:
+        held = list(loader)
+    assert [form(batch) for batch in held] == [form(images(i)) for i in range(LENGTH)]
+
+
+def test_what_a_child_of_the_consumer_writes_is_its_own(executor: ExecutorName) -> None:
+    with Loader(Made(images, 8), executor=executor, workers=2) as loader:
+        held = list(loader)
+        pid = os.fork()
+        if pid == 0:
+            for batch in held:
+                batch[:] = 0
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert [form(batch) for batch in held] == [form(images(i)) for i in range(8)]
+
+
+def test_threads_that_have_a_copy_of_the_context() -> None:
+    """asyncio.to_thread copies it: the handler is set in there too."""
+
+    def gathered(i: int) -> Any:
+        def load(j: int) -> Any:
+            return np.full(40_000, i * 100.0 + j)
+
+        async def go() -> Any:
+            return await asyncio.gather(*[asyncio.to_thread(load, j) for j in range(20)])
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            return asyncio.run(go())
+        finally:
+            sys.setswitchinterval(before)
+
+    source = Made(gathered, LENGTH)
+    assert streams(source, "processes", 1) == streams(source, "serial", 1)
+
+
+class OutlivesItsBatch:
+    """A thread allocates and writes, by the context of an earlier batch, after its own has failed."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, i: int) -> Any:
+        if i == 5:
+            self.context = contextvars.copy_context()
+        if i == 6:
+            self.go = threading.Event()
+            self.thread = threading.Thread(target=lambda: self.context.run(self.write), daemon=True)
+            self.thread.start()
+            raise ValueError(i)
+        if i == 8:
+            self.go.set()
+            self.thread.join()
+        return np.full(300_000, i, float)
+
+    def write(self) -> None:
+        array = np.full(300_000, -7.0)
+        self.go.wait()
+        array[:] = -8
+
+
+def test_a_context_that_outlives_its_batch() -> None:
+    from procession import Faults, SkippedWarning
+
+    faults = Faults(on_error="skip")
+    with pytest.warns(SkippedWarning), Loader(OutlivesItsBatch(), workers=1, prefetch=1, faults=faults) as loader:
+        held = list(loader)
+    assert [(float(batch.min()), float(batch.max())) for batch in held] == [(i, i) for i in range(12) if i != 6]
+
+
+def test_a_source_whose_signal_handler_raises() -> None:
+    class Alarm(Exception):  # noqa: N818
+        pass
+
+    def ring(*_: Any) -> None:
+        raise Alarm
+
+    def interrupted(i: int) -> Any:
+        signal.signal(signal.SIGALRM, ring)
+        array = np.full(300_000, i, float)
+        for _ in range(5):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.001)
+                while True:
+                    np.add(np.empty(30_000), 1)
+            except Alarm:
+                continue
+        return array
+
+    with Loader(Made(interrupted, LENGTH), workers=1) as loader:
+        assert [float(batch[0]) for batch in loader] == list(range(LENGTH))
 
 
 def test_memory_stays_what_the_slots_need() -> None:

@@ -36,7 +36,7 @@ ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
 
 def parcel(batch: Any) -> Parcel:
     plan = Plan(1, None, False, False, 0, 0)
-    return Maker([batch], plan, "a test", None, False, lambda _: None).make(0)
+    return Maker([batch], plan, "a test", False, False, lambda _: None).make(0)
 
 
 def round_trip(batch: Any, start: int = 0) -> Any:

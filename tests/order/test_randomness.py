@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procession.order.globals import SEEDED_ITEMS, GlobalSeeds
 from procession.order.randomness import Place, globals_restored, here, left, rng, seed_globals
+from tests.support import Made, streams
 
 NUMBERS = st.integers(0, 2**63 - 1)
 PLACES = st.builds(Place, NUMBERS, st.integers(0, 2**40), st.integers(0, 2**40))
@@ -77,63 +77,35 @@ def test_the_users_generators_are_put_back_though_the_body_raises() -> None:
     assert (random.getstate(), np.random.get_state()[1].tolist()) == want  # type: ignore[index]
 
 
-class Asked:
-    """A source that does something at one item, and notes for which it was asked."""
-
-    def __init__(self, at: int, act: Callable[[], Any]) -> None:
-        self.at, self.act = at, act
-        self.asked: list[int] = []
-
-    def __getitem__(self, i: int) -> Any:
-        self.asked.append(i)
-        return self.act() if i >= self.at else i
+def derived(i: int) -> Any:
+    generator = random.Random()
+    generator.setstate(random.getstate())
+    return generator.random(), float(np.random.default_rng(np.random.get_state()[1]).normal())  # type: ignore[index]
 
 
-def fails() -> Any:
-    raise LookupError(random.random())
+def put_back(i: int) -> Any:
+    states = random.getstate(), np.random.get_state()
+    drawn = random.random(), np.random.rand(3).tolist()
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    return drawn
 
 
-def caught(make: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return make(*arguments)
-    except LookupError as error:
-        return repr(error)
+def seeds_afterwards(i: int) -> Any:
+    drawn = random.random(), float(np.random.random())
+    random.seed(1)
+    np.random.seed(1)
+    return drawn
 
 
-USES: dict[str, Callable[[], Any]] = {
-    "random": random.random,
-    "numpy": lambda: float(np.random.random()),
-    "a normal number": lambda: (random.gauss(0, 1), float(np.random.normal())),
-    "one bit": lambda: random.getrandbits(1),
-    "a shuffle": lambda: np.random.permutation(5).tolist(),
-    "as many words as there are": lambda: np.random.bytes(4 * 624),
-    "seeds by itself": lambda: (np.random.seed(5), random.seed(5), float(np.random.random()), random.random())[2:],
-    "and fails": fails,
-}
+def draws_late(i: int) -> Any:
+    return float(np.random.random()) if i > 150 else i
 
 
-@pytest.mark.parametrize("at", [0, 1, SEEDED_ITEMS - 1, SEEDED_ITEMS, SEEDED_ITEMS + 1, 3 * SEEDED_ITEMS])
-@pytest.mark.parametrize("name", USES)
-def test_sparing_the_seeds_changes_nothing(name: str, at: int) -> None:
-    streams = []
-    for sparing in (False, True):
-        source, seeds = Asked(at, USES[name]), GlobalSeeds(sparing=sparing)
-        with globals_restored():
-            places = [Place(3, 1, i) for i in range(4 * SEEDED_ITEMS)]
-            streams.append([caught(seeds.make, place, source) for place in places])
-        extra = [i for k, i in enumerate(source.asked[1:]) if source.asked[k] == i]
-        assert extra == ([at] if sparing and at >= SEEDED_ITEMS else [])  # made once more when first found to draw
-    assert streams[0] == streams[1]
-    if name != "seeds by itself":
-        assert len(set(map(repr, streams[0][at:]))) > 1
-
-
-def test_what_draws_nothing_is_not_seeded() -> None:
-    source, seeds = Asked(10**9, random.random), GlobalSeeds(sparing=True)
-    with globals_restored():
-        for i in range(2 * SEEDED_ITEMS):
-            seeds.make(Place(0, 0, i), source)
-        random.seed(77)
-        want = random.getstate()
-        seeds.make(Place(0, 0, 5), source)
-        assert random.getstate() == want
+@pytest.mark.parametrize("use", [derived, put_back, seeds_afterwards, draws_late])
+def test_the_numbers_are_those_of_serial_however_they_are_taken(use: Callable[[int], Any]) -> None:
+    source = Made(use, 200)
+    want = streams(source, "serial", 2, seed=1)
+    for workers in (1, 2, 3):
+        assert streams(source, "processes", 2, seed=1, workers=workers) == want
+    assert len(set(map(repr, want[0]))) == 200

@@ -22,6 +22,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from procession.capture.memory import anonymous, mapped
+from procession.engine.limits import limit_error
 
 # Address space only: shared memory of this kind takes no room until it is written to. Halved where a limit forbids it.
 SPAN = 1 << 40
@@ -128,6 +129,13 @@ class Arena:
         """Before this process is forked: leave to the child, as they are, the batches that it inherits."""
         self._pinned.update(self._leases)
 
+    def keep_to_itself(self) -> None:
+        """In a forked child: let what it writes to the batches that it inherits be its own."""
+        if self.descriptor >= 0 and self._leases:
+            base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+            for slot in self._leases:
+                private(self.descriptor, base, slot)
+
     def fit(self, nbytes: int) -> None:
         """Learn from the size of a batch how large slots should be: the largest seen, and an eighth to spare.
 
@@ -198,7 +206,12 @@ def _pin_all() -> None:
         arena.pin()
 
 
-os.register_at_fork(before=_pin_all)
+def _keep_all() -> None:
+    for arena in list(_ARENAS):
+        arena.keep_to_itself()
+
+
+os.register_at_fork(before=_pin_all, after_in_child=_keep_all)
 
 
 def segment_buffer(descriptor: int, size: int) -> Any:
@@ -208,16 +221,30 @@ def segment_buffer(descriptor: int, size: int) -> Any:
     """
     protection = mmap.PROT_READ | mmap.PROT_WRITE
     try:
-        address = _mmap(None, size, protection, mmap.MAP_SHARED, descriptor, 0)
+        # Private: nobody writes there any more, and what a forked child writes is its own.
+        address = _mmap(None, size, protection, mmap.MAP_PRIVATE, descriptor, 0)
     finally:
         os.close(descriptor)
     if address == FAILED:
-        raise OSError(ctypes.get_errno(), f"no addresses are left for a batch of {size} bytes")
+        raise limit_error(ctypes.get_errno(), f"memory for a batch of {size:,} bytes")
     buffer = (ctypes.c_char * size).from_address(address)
     weakref.finalize(buffer, _munmap, address, size).atexit = False
     return buffer
 
 
+def private(descriptor: int, base: int, slot: Slot) -> None:
+    """In a forked child: map a slot anew, so that writing to it changes nothing for the parent.
+
+    Args:
+        descriptor: the arena's.
+        base: the address of its mapping.
+        slot: page by page its own, as all slots are.
+    """
+    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | MAP_FIXED
+    _mmap(base + slot.offset, slot.capacity, protection, flags, descriptor, slot.offset)
+
+
+MAP_FIXED = 0x10  # <sys/mman.h>, on all of Linux's common architectures
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap, _munmap = _libc.mmap, _libc.munmap
 _mmap.restype = ctypes.c_void_p

@@ -14,14 +14,17 @@ import select
 import socket
 import sys
 import time
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from procession.capture.memory import anonymous
 from procession.capture.pickling import dumps
+from procession.engine.limits import limit_error
 
 PACKET = 32 * 1024  # well below the kernel's default socket buffer (208 KiB on Linux), several must fit
 MOST_DESCRIPTORS = 64  # Linux allows 253 in a packet
+GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # of the other end, or of this one
 _INLINE, _SEGMENT = b"i", b"s"
 
 
@@ -50,21 +53,22 @@ class Channel:
         """The descriptor to wait on."""
         return self._socket.fileno()
 
-    def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
+    def send(self, message: Any, descriptors: Sequence[int] = (), *, wait: bool = True) -> None:
         """Send a message; the descriptors stay open here.
 
         Raises:
             Closed: the other end is gone.
+            BlockingIOError: with `wait` False, if there is no room for it: the other end does not read.
         """
         data = dumps(message)
         if len(data) <= PACKET:
-            self._send(_INLINE + data, descriptors)
+            self._send(_INLINE + data, descriptors, wait)
             return
         segment = anonymous(len(data), "message")
         try:
             with os.fdopen(segment, "r+b", closefd=False) as file:
                 file.write(data)
-            self._send(_SEGMENT + len(data).to_bytes(8, "little"), (segment, *descriptors))
+            self._send(_SEGMENT + len(data).to_bytes(8, "little"), (segment, *descriptors), wait)
         finally:
             os.close(segment)
 
@@ -84,11 +88,7 @@ class Channel:
         if not packet:
             raise Closed
         if truncated & socket.MSG_CTRUNC:
-            raise OSError(
-                errno.EMFILE,
-                "this process has no file descriptor left for a batch that arrives in a memory segment: raise the "
-                "limit (ulimit -n), or close files and drop batches that are held",
-            )
+            raise limit_error(errno.EMFILE, "descriptor that was sent")
         descriptors = _descriptors(ancillary)
         if packet[:1] == _INLINE:
             return pickle.loads(memoryview(packet)[1:]), descriptors
@@ -116,14 +116,18 @@ class Channel:
         """Close this end; the other reads what was sent, and then `Closed`."""
         self._socket.close()
 
-    def _send(self, packet: bytes, descriptors: Sequence[int]) -> None:
+    def _send(self, packet: bytes, descriptors: Sequence[int], wait: bool) -> None:
+        flags = 0 if wait else socket.MSG_DONTWAIT
         try:
             if descriptors:
-                socket.send_fds(self._socket, [packet], list(descriptors))
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
+                self._socket.sendmsg([packet], [rights], flags)  # socket.send_fds takes flags, and forgets them
             else:
-                self._socket.send(packet)
+                self._socket.send(packet, flags)
         except OSError as error:
-            raise Closed from error
+            if error.errno in GONE:
+                raise Closed from error
+            raise
 
 
 _ANCILLARY = socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)

@@ -105,6 +105,8 @@ class Crew:
 
     def send_work(self, remote: Remote, tasks: list[Task], plan: Plan | None) -> None:
         """Send tasks for which slots have been lent."""
+        if not remote.tasks and remote.heard is not None:
+            remote.heard = time.monotonic()
         remote.tasks.update({task.ticket: task for task in tasks})
         told, remote.plan = remote.plan, plan
         remote.send(Work(tuple(tasks), None if told is plan else plan))
@@ -125,6 +127,7 @@ class Crew:
             while (received := remote.channel.receive(wait=False)) is not None:
                 message, descriptors = received
                 assert isinstance(message, Results)
+                remote.heard = time.monotonic()
                 events.extend(self._event(remote, result, descriptors) for result in message.results)
                 if message.memory is not None:
                     remote.memory = message.memory
@@ -159,6 +162,8 @@ class Crew:
         found = []
         for remote in self._remotes.values():
             hand = self._landing.arena.in_hand(remote.place)
+            if hand is None and remote.tasks and remote.heard is not None:  # it does not take up what it has been sent
+                hand = Hand(next(iter(remote.tasks)), -1, remote.heard)
             if hand is not None:
                 found.append(InHand(remote.name, f"worker {remote.place} (pid {remote.pid})", *hand))
         return found

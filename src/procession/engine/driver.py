@@ -24,7 +24,7 @@ from procession.engine.readers import Readers
 from procession.engine.refreshes import names_of
 from procession.engine.remote import Sent
 from procession.engine.waker import Waker
-from procession.errors import unpack
+from procession.errors import TemplateDiedError, unpack
 from procession.events import Event, Lost, NotStarted, TemplateDied
 from procession.order.plan import Plan
 
@@ -38,7 +38,8 @@ class Driver:
         self._readers = Readers(waker)
         self._crew = Crew(workers, faults, self._landing, self._readers)
         self._plan: Plan | None = None
-        self._fallen: list[int] = []  # places of workers that went with their template
+        self._workers = 0  # how many there are to be in this epoch
+        self._untold: list[Event] = []  # will be told with the next wait
 
     @property
     def connected(self) -> bool:
@@ -60,8 +61,8 @@ class Driver:
         self._plan = plan
         if changes is not None:
             self._refresh(changes)
-        taken = self._crew.places()
-        return [self._crew.start(place, self._link) for place in range(workers) if place not in taken]
+        self._workers = workers
+        return self._start_missing()
 
     def submit(self, worker: int, assignments: list[Assignment]) -> None:
         """Give tasks to a worker."""
@@ -69,7 +70,7 @@ class Driver:
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Block until a worker has reported, ended or failed to start, or until woken."""
-        events: list[Event] = []
+        events, self._untold = self._untold, []
         while self._link.unread():
             events.extend(self._read_link())
         return [*events, *self._readers.wait(0 if events else timeout)]
@@ -103,9 +104,13 @@ class Driver:
         return [self._crew.start(place, self._link)] if self.connected else []
 
     def reload(self) -> list[int]:
-        """Start a template again, and as many workers as there were; return their names."""
-        self._connect()
-        return [self._crew.start(place, self._link) for place in self._fallen]
+        """Start a template again, and all workers of the epoch; return their names."""
+        try:
+            self._connect()
+        except TemplateDiedError as error:  # as soon as it was started: the bounds on deaths are for this too
+            self._untold.append(TemplateDied(False, lambda error=error: error))  # type: ignore[misc]
+            return []
+        return self._start_missing()
 
     def close(self) -> None:
         """End the workers, and let go of all but what the consumer holds."""
@@ -113,6 +118,10 @@ class Driver:
         self._link.close()
         self._readers.close()
         self._landing.arena.close()
+
+    def _start_missing(self) -> list[int]:
+        taken = self._crew.places()
+        return [self._crew.start(place, self._link) for place in range(self._workers) if place not in taken]
 
     def _free_place(self) -> int:
         taken = self._crew.places()
@@ -170,7 +179,6 @@ class Driver:
         loaded, error = self._link.loaded, self._link.obituary()
         self._hang_up()
         self._link.leave(retire=False)
-        self._fallen = self._crew.places()
         self._crew.end_all()
         return [*events, TemplateDied(loaded, lambda: error)]
 

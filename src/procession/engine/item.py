@@ -12,9 +12,8 @@ from procession.engine.collate import stacked, taken, whole
 from procession.engine.wire import Layout, Parcel
 from procession.errors import harmless
 from procession.events import Failure
-from procession.order.globals import GlobalSeeds
 from procession.order.plan import Plan
-from procession.order.randomness import Place, here, left
+from procession.order.randomness import Place, here, left, seed_globals
 from procession.sources import Arrays
 
 
@@ -69,7 +68,7 @@ class Maker(NamedTuple):
     source: Any
     plan: Plan
     who: str  # for messages: "worker 1 (pid 4711)"
-    seeds: GlobalSeeds | None  # not in threads, which share the global generators
+    seeds_globals: bool  # not in threads, which share the global generators
     collects: bool  # go on after a sample that raised, so that all of a batch's failures are known at once
     announce: Callable[[int], None]  # told each item before it is made
 
@@ -92,10 +91,10 @@ class Maker(NamedTuple):
             return self._stacked(items, without)
         except Unmade as unmade:
             for _, error in unmade.failures:
-                self._note(error, self._place(position))
+                self.note(error, self._place(position))
             raise
         except Exception as error:
-            self._note(error, self._place(position))
+            self.note(error, self._place(position))
             raise Unmade((Failure(items[0], error),), 0) from None
 
     def _stacked(self, items: Sequence[int], without: tuple[int, ...]) -> Parcel:
@@ -123,13 +122,15 @@ class Maker(NamedTuple):
         self.announce(index)
         place = Place(self.plan.seed, self.plan.epoch, index)
         token = here(place)
+        if self.seeds_globals:
+            seed_globals(place)
         try:
-            return self.source[index] if self.seeds is None else self.seeds.make(place, self.source)
+            return self.source[index]
         except BaseException as error:
             failure = harmless(error, f"source[{index}]")
             if failure is not error:
                 failure.__cause__ = error
-            self._note(failure, f"raised by source[{index}]")
+            self.note(failure, f"raised by source[{index}]")
             raise Unmade((Failure(index, failure),), 0) from None
         finally:
             left(token)
@@ -138,5 +139,7 @@ class Maker(NamedTuple):
         return f"making batch {position} of epoch {self.plan.epoch}, in {self.who}"
 
     @staticmethod
-    def _note(error: BaseException, text: str) -> None:
-        error.add_note(f"procession: {text}")
+    def note(error: BaseException, text: str) -> None:
+        """Say on an exception where it was raised."""
+        with contextlib.suppress(Exception):  # a class may have notes of its own kind: the error itself counts
+            error.add_note(f"procession: {text}")

@@ -23,7 +23,7 @@ class Landing:
         if parcel.nbytes <= slot.capacity:
             rest = write(parcel, self.arena.memory, slot.offset)
             return Parked(parcel.layout, rest, parcel.nbytes, slot, parcel.reasons)
-        memory = mmap.mmap(-1, max(1, parcel.nbytes))
+        memory = mmap.mmap(-1, max(1, parcel.nbytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         return Parked(parcel.layout, write(parcel, memory, 0), parcel.nbytes, memory, parcel.reasons)
 
     def park_remote(self, layout: Layout, result: Result, slot: Slot, segment: int | None) -> Parked:

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import threading
 import weakref
 from typing import Any
 
 import numpy as np
 
 from procession.capture.pickling import ALIGNMENT, aligned
-from procession.engine.arena import Slot
+from procession.engine.arena import NO_SLOT, Slot, private
 from procession.engine.wire import Array, Parcel, in_place
 
 LEAST_BATCH = 1 << 20  # bytes: copying less costs less than watching
@@ -30,6 +32,11 @@ LEAST_ARRAY = 1 << 17
 CALL_SECONDS = 3e-6  # what an allocation and its release cost more, measured
 COPY_RATE = 1e10  # bytes a second that copying would take
 MOST_MISSES = 3  # batches in a row of which nothing came from numpy
+
+HANDLED = (
+    *(signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO),
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH),
+)
 
 # From numpy's C interface: where its functions are in the table, and what a handler looks like.
 SET_HANDLER = 304
@@ -56,7 +63,9 @@ class _Handler(ctypes.Structure):
 class Placement:
     """The memory of one worker's batches."""
 
-    def __init__(self, arena: Any) -> None:
+    def __init__(self, arena: Any, descriptor: int) -> None:
+        """`arena`: the mapping of the shared memory behind `descriptor`, which is this object's from now on."""
+        self._arena = descriptor
         self._first = ctypes.addressof(ctypes.c_char.from_buffer(arena))
         self._last = self._first + len(arena)
         self._libc = _c_library()
@@ -70,17 +79,27 @@ class Placement:
         self._wanted: dict[int, int] = {}  # number of a large allocation → its size: those become the batch
         self._large: list[int] = []  # addresses of this batch's large allocations
         self._calls = 0  # into the handler, for this batch
-        self._next = self._limit = 0  # what is left of the slot
+        self._slot = NO_SLOT  # of the batch
+        self._kept: list[Slot] = []  # in which arrays are still held; they are not lent again
+        self._next = self._limit = 0  # what is left of it
+        self._thread: int | None = None  # the one that makes the batch, while it does
+        self.forked = False  # the source has forked while it made the batch
         self._held: dict[int, int] = {}  # address in an arena → size: arrays that have not been let go of
         there = weakref.ref(self)
-        os.register_at_fork(before=lambda: _stop(there()))
+        os.register_at_fork(before=lambda: _before_fork(there()), after_in_child=lambda: _in_child(there()))
 
     def pays(self, nbytes: int) -> bool:
         """Whether to try it, the last batch having been that large."""
-        return nbytes >= LEAST_BATCH and not self.gave_up
+        if nbytes < LEAST_BATCH or self.gave_up:
+            return False
+        # What a handler raises would be raised in the middle of an allocation, which cannot pass it on.
+        self.gave_up = any(callable(signal.getsignal(number)) for number in HANDLED)
+        return not self.gave_up
 
     def begin(self, slot: Slot) -> None:
         """A batch is being made that goes into this slot of the arena."""
+        self._slot, self.forked = slot, False
+        self._thread = threading.get_ident()
         self._large.clear()
         self._calls = 0
         self._next = self._first + slot.offset
@@ -90,6 +109,7 @@ class Placement:
     def end(self) -> None:
         """It has been made, or could not be."""
         self._set(self._before)
+        self._thread = None  # whoever has a copy of our context may still call: nothing is placed any more
 
     def placed(self, parcel: Parcel, slot: Slot) -> tuple[Parcel, bool]:
         """The batch as it lies, and whether it fits into its slot as it does. Learns for the next one.
@@ -113,10 +133,17 @@ class Placement:
         self.gave_up |= not fits and parcel.nbytes <= slot.capacity
         return (lying if fits else parcel), fits
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: let what it writes to its arrays in the slot be its own."""
+        for slot in (*self._kept, self._slot) if self._held else ():
+            private(self._arena, self._first, slot)
+
     def all_let_go(self) -> bool:
         """Whether nothing is held any more of what has been placed; if the source keeps arrays, nothing is again."""
-        self.gave_up |= bool(self._held)
-        return not self._held
+        if self._held or self.forked:
+            self.gave_up = True
+            self._kept.append(self._slot)
+        return not self._held and not self.forked
 
     def _offset(self, part: Any, slot: int) -> int | None:
         if type(part) is not np.ndarray or not (part.flags.c_contiguous or part.flags.f_contiguous):
@@ -158,6 +185,9 @@ class Placement:
             self._libc.free(address)
 
     def _allocate(self, size: int, *, clear: bool) -> int | None:
+        if threading.get_ident() != self._thread:  # a context is copied into threads, by asyncio among others
+            other: int | None = self._libc.calloc(1, size) if clear else self._libc.malloc(size)
+            return other
         start = aligned(self._next)
         address: int | None
         if self._wanted.get(len(self._large)) == size and start + size <= self._limit and not self.gave_up:
@@ -171,10 +201,15 @@ class Placement:
         return address
 
 
-def _stop(placement: Placement | None) -> None:
-    # The slot is shared memory: what a forked child writes to its copy of an array would be seen here.
+def _before_fork(placement: Placement | None) -> None:
+    # The slot is shared memory, and the child has arrays in it: from here on the slot is theirs, the batch is copied.
     if placement is not None:
-        placement.gave_up = True
+        placement.gave_up = placement.forked = True
+
+
+def _in_child(placement: Placement | None) -> None:
+    if placement is not None:
+        placement.leave_to_parent()
 
 
 def _owner(part: Any) -> Array | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from procession.capture.pickling import Payload
 from procession.engine.arena import Slot
 from procession.engine.channel import Channel, Closed
 from procession.engine.messages import Task
+from procession.engine.shutdown import kill
 from procession.engine.stacks import StackPipe
 from procession.engine.wire import Layout
 from procession.order.plan import Plan
@@ -31,6 +31,7 @@ class Remote:
         self.tasks: dict[int, Task] = {}  # by ticket
         self.kept: list[Slot] = []  # slots in which its source holds arrays
         self.closed = False  # its end of the channel is gone, its exit has not been told yet
+        self.heard: float | None = None  # when it answered last, or was given something after that
         self.memory: int | None = None  # bytes of its own, at its last report of it
         self.overdue: str | None = None  # it is being ended for taking too long: its stack by then
 
@@ -39,9 +40,18 @@ class Remote:
         return [*self.kept, *(Slot(task.offset, task.capacity) for task in self.tasks.values())]
 
     def send(self, message: Any, descriptors: list[int] | None = None) -> None:
-        """Send a message; if it is gone, the template tells, with the reason."""
-        with contextlib.suppress(Closed):
-            self.channel.send(message, descriptors or ())
+        """Send a message; if it is gone, the template tells, with the reason.
+
+        One that has not read for so long that there is no room is stuck: it is ended, and replaced as any other.
+        """
+        try:
+            self.channel.send(message, descriptors or (), wait=self.watch is None)
+        except Closed:
+            pass
+        except OSError:
+            if self.watch is None:
+                raise
+            kill(self.watch)
 
     def close(self) -> None:
         """Let go of it: if it runs, and is idle, it leaves by itself."""

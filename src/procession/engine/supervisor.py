@@ -18,6 +18,7 @@ from typing import NamedTuple
 from procession.engine.channel import Channel, Closed
 from procession.engine.messages import Attach, Finish
 from procession.engine.surroundings import surroundings
+from procession.errors import TemplateDiedError
 
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -80,7 +81,10 @@ class Supervisor:
                         return Control(ours, template)
                     except Closed:  # it died since we looked
                         self._discard()
-            raise RuntimeError("the template process ends as soon as it is started; its messages are on standard error")
+            raise TemplateDiedError(
+                "the template process, from which workers are forked, ends as soon as it is started; its messages are "
+                "on standard error"
+            )
         finally:
             theirs.close()
 

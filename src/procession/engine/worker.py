@@ -24,7 +24,6 @@ from procession.engine.placement import Placement
 from procession.engine.stacks import STACK_SIGNAL
 from procession.engine.wire import Layout, Parcel, Writing, write
 from procession.errors import pack
-from procession.order.globals import GlobalSeeds
 
 REPORT_SECONDS = 1e-3  # finished tasks of one message are reported together, unless they take longer than this
 WEIGH_SECONDS = 1.0  # between two looks at the memory: one takes some milliseconds where much is mapped
@@ -35,7 +34,7 @@ class Worker:
 
     def __init__(self, channel: Channel, arena: int, stack: int, source: Any, fork: Fork) -> None:
         self._channel = channel
-        self._arena = mapped(arena, writable=True)
+        self._arena = mapped(os.dup(arena), writable=True)
         self._source = source
         self._number, self._count, self._collects = fork.place, fork.workers, fork.collects
         self._pid = os.getpid()
@@ -43,10 +42,9 @@ class Worker:
         self._item = self._hand + ITEM.size  # the second field of it
         self._maker: Maker | None = None
         self._layout: Layout | None = None  # the last one sent
-        self._seeds = GlobalSeeds(sparing=True)
         self._nbytes = 0  # of the last one
         self._writing: Writing | None = None  # of the layout that was written last
-        self._placement = Placement(self._arena)
+        self._placement = Placement(self._arena, arena)
         self._placing = False  # for the task in hand
         self._results: list[Result] = []  # not reported yet
         self._segments: list[int] = []  # the descriptors that go with them
@@ -66,7 +64,7 @@ class Worker:
                     case Work(tasks, plan):
                         if plan is not None:
                             who = f"worker {self._number} (pid {os.getpid()})"
-                            self._maker = Maker(self._source, plan, who, self._seeds, self._collects, self._announce)
+                            self._maker = Maker(self._source, plan, who, True, self._collects, self._announce)
                         self._work(tasks)
                     case Refresh(payload, _):
                         self._source = apply(from_shared(payload, descriptors[0]), self._source)
@@ -103,7 +101,7 @@ class Worker:
             failures = tuple((index, pack(error, dumps, loads)) for index, error in unmade.failures)
             return Result(task.ticket, None, (), 0, False, 0.0, (), failures, unmade.left)
         except BaseException as error:
-            error.add_note(f"procession: raised while batch {task.position} was written, in {maker.who}")
+            maker.note(error, f"raised while batch {task.position} was written, in {maker.who}")
             first = maker.plan.items(task.position)[0]
             return Result(task.ticket, None, (), 0, False, 0.0, (), ((first, pack(error, dumps, loads)),))
         layout = None if parcel.layout is self._layout or parcel.layout == self._layout else parcel.layout

@@ -99,11 +99,7 @@ class Performer:
         if outcome is None:
             self._patience.begin(self._clock())
         while outcome is None:
-            with self._waker.watching():
-                events = self._executor.wait(self._patience.seconds(self._hands(), self._clock()))
-            if not events:
-                check()
-                self._look_around()
+            events = self._events(check)
             if self.plan is not plan:
                 raise EpochAbandonedError(
                     "a signal handler has begun another epoch of this loader while a batch was awaited"
@@ -111,11 +107,20 @@ class Performer:
             outcome = self._handle(events)
         return outcome
 
+    def _events(self, check: Callable[[], None]) -> list[Event]:
+        """Wait until something happens, or somebody has to be looked at."""
+        with self._waker.watching():
+            events = self._executor.wait(self._patience.seconds(self._hands(), self._clock()))
+        if not events:
+            check()
+            self._look_around()
+        return events
+
     def settle(self, check: Callable[[], None]) -> None:
         """Wait until no worker has a task."""
+        self._patience.begin(self._clock())
         while not self._delivery.idle():
-            self._handle(self._executor.wait(None))
-            check()
+            self._handle(self._events(check))
 
     def opened(self, parked: Parked) -> Any:
         """A delivered batch, as the consumer gets it."""

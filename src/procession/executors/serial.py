@@ -13,7 +13,6 @@ from procession.engine.landing import Landing
 from procession.engine.ports import Assignment, InHand, Parked
 from procession.errors import EpochAbandonedError
 from procession.events import Done, Event, Failed, Failure
-from procession.order.globals import GlobalSeeds
 from procession.order.plan import Plan
 from procession.order.randomness import globals_restored
 
@@ -32,9 +31,7 @@ class SerialExecutor:
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is used as it is."""
         collects = self._faults.on_error != "raise"
-        self._maker = Maker(
-            source, plan, "the training process", GlobalSeeds(sparing=False), collects, _announce_to_nobody
-        )
+        self._maker = Maker(source, plan, "the training process", True, collects, _announce_to_nobody)
         while self._tasks:  # of an epoch that was abandoned
             task, slot = self._tasks.popleft()
             self._landing.arena.reclaim(slot)

@@ -155,7 +155,7 @@ class ThreadsExecutor:
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is shared with the threads as it is."""
         collects = self._faults.on_error != "raise"
-        self._maker = Maker(source, plan, "a thread", None, collects, lambda _: None)
+        self._maker = Maker(source, plan, "a thread", False, collects, lambda _: None)
         return [self._start(place) for place in range(workers) if place not in self._places()]
 
     def submit(self, worker: int, assignments: list[Assignment]) -> None:
