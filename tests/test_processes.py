@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from procession import Loader, WorkerDiedError
+from procession import Faults, Loader, WorkerDiedError
 from tests.support import Made, run_script
 
 LONGEST = 20  # seconds that an ending process may take on a busy machine; one that hangs takes for ever
@@ -237,7 +237,8 @@ def test_a_death_names_the_samples_of_the_batch() -> None:
 
 
 def test_every_worker_dies_at_once() -> None:
-    with Loader(Made(lambda i: os.kill(os.getpid(), signal.SIGKILL), 20), workers=3) as loader:
+    faults = Faults(max_restarts=1000)  # so that it is the index that has had enough, not the epoch
+    with Loader(Made(lambda i: os.kill(os.getpid(), signal.SIGKILL), 20), workers=3, faults=faults) as loader:
         for _ in range(3):
             before, error = epoch_until_death(loader)
             assert before == []
