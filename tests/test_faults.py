@@ -46,13 +46,7 @@ def endings(moment: str) -> list[str]:
             return ["SIGKILL", "SIGSEGV", "exit 3"]
 
 
-ZOO = [
-    (moment, ending, workers)
-    for moment in MOMENTS
-    for ending in endings(moment)
-    for workers in (1, 2, 8)
-    if workers == 2 or ending in ("SIGKILL", "SIGBUS", "SIGALRM")
-]
+ZOO = [(moment, ending, workers) for moment in MOMENTS for ending in endings(moment) for workers in (1, 2, 8)]
 
 
 @pytest.mark.parametrize(("moment", "ending", "workers"), ZOO)
@@ -60,7 +54,7 @@ def test_the_stream_is_that_of_serial(moment: str, ending: str, workers: int, tm
     source = Mortal(tmp_path, moment, ending, at=5, length=LENGTH)
     want = streams(source, "serial", 2)
     assert streams(source, "processes", 2, workers=workers) == want
-    assert len(list(tmp_path.iterdir())) == 1  # it did end a worker
+    assert len(list(tmp_path.iterdir())) == (moment != "len")  # it did end a worker; none asks for the length
 
 
 @pytest.mark.parametrize("moment", ["item", "pickling", "writing", "dropping"])

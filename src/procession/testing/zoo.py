@@ -38,9 +38,9 @@ ENDINGS: dict[str, Callable[[], None]] = {
     "exit 3": lambda: os._exit(3),
 }
 
-# When it ends: at unpickling in the template; over an item; while its batch is pickled; in the middle of writing it to
+# When it ends: at unpickling in the template; when asked for its length (no worker asks); over an item; while its batch is pickled; in the middle of writing it to
 # its slot; when it is let go of, just before it is reported; 10 ms after (by SIGALRM); at exit.
-MOMENTS = ("unpickle", "item", "pickling", "writing", "dropping", "soon after", "exit")
+MOMENTS = ("unpickle", "len", "item", "pickling", "writing", "dropping", "soon after", "exit")
 
 
 class Mortal:
@@ -76,11 +76,13 @@ class Mortal:
             self.end()
 
     def __len__(self) -> int:
+        if self.moment == "len" and os.getpid() != self.home and self.due():
+            self.end()
         return self.length
 
     def __getitem__(self, index: int) -> Any:
         batch = np.full(12_500, index), np.random.default_rng(index).normal(size=1000), f"batch {index}"
-        if index == self.at and os.getpid() != self.home and self.moment != "unpickle" and self.due():
+        if index == self.at and os.getpid() != self.home and self.moment not in ("unpickle", "len") and self.due():
             return self.doomed(batch)
         return batch
 
