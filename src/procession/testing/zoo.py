@@ -38,8 +38,9 @@ ENDINGS: dict[str, Callable[[], None]] = {
     "exit 3": lambda: os._exit(3),
 }
 
-# When it ends: at unpickling in the template; when asked for its length (no worker asks); over an item; while its batch is pickled; in the middle of writing it to
-# its slot; when it is let go of, just before it is reported; 10 ms after (by SIGALRM); at exit.
+# When it ends: at unpickling in the template; when asked for its length (no worker asks); over an item; while its batch
+# is pickled; in the middle of writing it to its slot; when it is let go of, just before it is reported; 10 ms after (by
+# SIGALRM); at exit.
 MOMENTS = ("unpickle", "len", "item", "pickling", "writing", "dropping", "soon after", "exit")
 
 
