@@ -88,7 +88,7 @@ class Marksman(threading.Thread):
             template = self.dice.random() < 0.15
             if template:
                 parent = victim.parent()
-                if parent is None or parent.pid == os.getpid():
+                if parent is None or parent.ppid() != os.getpid():
                     return
                 victim = parent
             victim.kill()

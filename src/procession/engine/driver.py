@@ -178,7 +178,7 @@ class Driver:
         events = self._crew.read_all()
         loaded, error = self._link.loaded, self._link.obituary()
         self._hang_up()
-        self._link.leave(retire=False)
+        self._link.leave(retire=True)
         self._crew.end_all()
         return [*events, TemplateDied(loaded, lambda: error)]
 

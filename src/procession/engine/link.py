@@ -106,8 +106,10 @@ class Link:
             return
         (channel, template), self._control = self._control, None
         self._forget_unread()
-        if template.owner == os.getpid() and not channel.finish(FINISH_SECONDS):
-            supervisor.retire(template)  # stuck in the unpickling of a source: not for loaders to come
+        if template.owner == os.getpid():
+            finished = channel.finish(FINISH_SECONDS)
+            if not finished or template.process.poll() is not None:
+                supervisor.retire(template)  # stuck in the unpickling of a source, or dead: not for loaders to come
         channel.close()
 
     def close(self) -> None:
