@@ -115,7 +115,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], tuple[str, ...]]]
     "batch_size=2.5": (ARRAY, {"batch_size": 2.5}, ConfigError, ("batch_size", "2.5", "float")),
     "batch_size=True": (ARRAY, {"batch_size": True}, ConfigError, ("batch_size", "True", "bool")),
     "drop_remainder alone": (ARRAY, {"drop_remainder": True}, ConfigError, ("drop_remainder=True", "batch_size=32")),
-    "shuffle='batch'": (ARRAY, {"shuffle": "batch"}, ConfigError, ("shuffle", "'batch'", "True, False or None")),
+    "shuffle='batch'": (ARRAY, {"shuffle": "batch"}, ConfigError, ("shuffle", "'batch'", "True, False, None")),
     "seed=-1": (ARRAY, {"seed": -1}, ConfigError, ("seed", "at least 0", "-1")),
     "seed='x'": (ARRAY, {"seed": "x"}, ConfigError, ("seed", "'x'", "str")),
     "prefetch=0": (ARRAY, {"prefetch": 0}, ConfigError, ("prefetch", "at least 1", "0", "'auto'")),

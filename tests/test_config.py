@@ -16,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     "drop_remainder": False,
     "shuffle": None,
     "seed": 7,
+    "shard": None,
+    "ordered": True,
     "workers": "auto",
     "executor": "auto",
     "prefetch": "auto",

@@ -26,6 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "procession.config",
         "procession.sources",
+        "procession.partitions",
         "procession.errors",
         "procession.events",
         "procession.tree",
@@ -39,7 +40,7 @@ FRAMEWORK_ROOMS = ("procession.adapters",)
 MOST_LINES_IN_A_FILE = 300
 MOST_LINES_IN_A_FUNCTION = 50
 MOST_PARAMETERS = 8
-MANY_PARAMETERS_BY_DESIGN = {"procession.loader.Loader.__init__"}
+MANY_PARAMETERS_BY_DESIGN = {"procession.loader.Loader.__init__", "procession.config.make_config"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -22,16 +22,23 @@ from procession.errors import (
     SourceExitError,
     SourceTypeError,
     StalledError,
+    StateError,
+    StateWarning,
     TemplateDiedError,
     WorkerDiedError,
 )
 from procession.loader import Loader
 from procession.monitoring.stats import Statistics
 from procession.order.randomness import rng
+from procession.order.sampling import Balanced, Weighted
+from procession.order.sharding import Shard
+from procession.order.shuffle import Window
+from procession.partitions import Partitions, partition
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Balanced",
     "BatchError",
     "CaptureError",
     "ConfigError",
@@ -41,16 +48,23 @@ __all__ = [
     "LimitError",
     "Loader",
     "LoaderClosedError",
+    "Partitions",
     "ProcessionError",
     "RestartsError",
+    "Shard",
     "SkippedWarning",
     "SourceExitError",
     "SourceTypeError",
     "StalledError",
+    "StateError",
+    "StateWarning",
     "Statistics",
     "TemplateDiedError",
+    "Weighted",
+    "Window",
     "WorkerDiedError",
     "WorkerInfo",
+    "partition",
     "rng",
     "worker_info",
 ]

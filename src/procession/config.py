@@ -96,20 +96,25 @@ class Config:
 
     batch_size: int | None  # None: source[i] is a batch already
     drop_remainder: bool
-    shuffle: bool | None  # None: as Keras asks in fit, not at all in plain iteration
+    shuffle: Any  # a bool, a sampler, or an object with `indices`; None: as Keras asks in fit, else not at all
     seed: int
+    seed_given: bool  # else drawn, and a saved state's is as good
+    shard: Any  # a Shard
+    ordered: bool
     executor: ExecutorName
     workers: int  # 1 for serial
     prefetch: int | None  # batches ready or under way; None: found from the work
     faults: Faults
 
 
-def make_config(
+def make_config(  # noqa: PLR0913 - the loader's
     *,
     batch_size: Any,
     drop_remainder: Any,
     shuffle: Any,
     seed: Any,
+    shard: Any,
+    ordered: Any,
     workers: Any,
     executor: Any,
     prefetch: Any,
@@ -130,8 +135,8 @@ def make_config(
             "drop_remainder=True needs batch_size: without it source[i] is a whole batch and nothing is left over; "
             "write Loader(source, batch_size=32, drop_remainder=True)"
         )
-    if shuffle is not None and not isinstance(shuffle, bool):
-        raise ConfigError(f"shuffle must be True, False or None (as fit asks), got {shuffle!r}")
+    if not isinstance(ordered, bool):
+        raise ConfigError(f"ordered must be True or False (batches as they become ready), got {ordered!r}")
     if not isinstance(faults, Faults):
         raise ConfigError(
             f"faults must be a procession.Faults, got {faults!r} of type {type(faults).__name__}; write "
@@ -140,9 +145,12 @@ def make_config(
     return Config(
         batch_size=size,
         drop_remainder=bool(drop_remainder),
-        shuffle=shuffle,
+        shuffle=_shuffle(shuffle),
         # Drawn from `random`, so that random.seed() and keras.utils.set_random_seed() fix it too.
-        seed=random.getrandbits(63) if seed is None else _count("seed", seed, 0),
+        seed=random.getrandbits(63) if seed is None else _seed(seed),
+        seed_given=seed is not None,
+        shard=shard,
+        ordered=ordered,
         executor=name,
         workers=count,
         prefetch=None if prefetch == "auto" else _count("prefetch", prefetch, 1, also="'auto'"),
@@ -158,6 +166,25 @@ def usable_cores() -> int:
         return max(1, min(affinity, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no cgroup v2, or no quota ("max")
         return max(1, affinity)
+
+
+def _seed(seed: Any) -> int:
+    number = _count("seed", seed, 0)
+    if number >= 1 << 128:
+        raise ConfigError(f"seed must be below 2**128; got one of {number.bit_length()} bits")
+    return number
+
+
+def _shuffle(shuffle: Any) -> Any:
+    if shuffle is None or isinstance(shuffle, bool) or hasattr(shuffle, "indices") or hasattr(shuffle, "pick"):
+        return shuffle
+    hint = ""
+    if isinstance(shuffle, int):
+        hint = f"; to shuffle within windows of {shuffle} items write shuffle=procession.Window({shuffle})"
+    raise ConfigError(
+        "shuffle must be True, False, None (as fit asks), a procession.Window, Weighted or Balanced, or an object with "
+        f"a method indices(epoch) that returns the indices of an epoch in order; got {shuffle!r}{hint}"
+    )
 
 
 def _executor(executor: Any) -> ExecutorName:

@@ -64,6 +64,14 @@ class LoaderClosedError(ProcessionError, RuntimeError):
     """The loader was used after `close()`."""
 
 
+class StateError(ProcessionError, ValueError):
+    """A saved state cannot be read, or does not fit the loader."""
+
+
+class StateWarning(UserWarning):
+    """A loader goes on from a saved state though it differs from the one that was saved."""
+
+
 class SourceExitError(ProcessionError, RuntimeError):
     """The source called `sys.exit()`, or raised another exception that is no error."""
 

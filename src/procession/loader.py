@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from procession.adapters import keras_hook
+from procession.adapters.distributed import chosen
 from procession.config import Faults, make_config
 from procession.errors import EpochAbandonedError
 from procession.monitoring.stats import Statistics
+from procession.order.sharding import Shard
+from procession.order.state import State
 from procession.stream import EndOfEpoch, Stream
 
 
@@ -23,18 +26,24 @@ class Loader:
     Args:
         source: an object with `source[i]` and `len(source)` (a Keras `PyDataset` or `Sequence`, a torch map dataset, a
             list), endless if its `num_batches` is None; or, with `batch_size`, a tuple or dict (nested as you like) of
-            arrays with one common first axis. With processes it is sent to the workers once, and only its hooks
-            (`on_epoch_begin`, `on_epoch_end`) run in this process.
+            arrays with one common first axis; or `Partitions`, or a list of such objects, which means the same. With
+            processes it is sent to the workers once, and only its hooks (`on_epoch_begin`, `on_epoch_end`) run in this
+            process.
         batch_size: None: `source[i]` is a batch. An int: `source[i]` is one sample, and this many are stacked.
         drop_remainder: leave out the last batch if it is smaller than `batch_size`.
         shuffle: whether each epoch has an order of its own (of batches, or of samples with `batch_size`); None: as
-            `fit` asks, and not at all in plain iteration.
-        seed: fixes the order and all random numbers (`procession.rng`, and the global generators of `random` and
-            `numpy` inside a source); None: drawn from `random`, and shown in `statistics()`.
+            `fit` asks, and not at all in plain iteration. `Window(size)` shuffles near things only, `Weighted(weights)`
+            and `Balanced(labels)` draw; or your own object, whose `indices(epoch)` returns the indices of an epoch.
+        seed: fixes the order and all random numbers (`procession.rng`, and the global generators inside a source), an
+            int below 2**128; None: drawn from `random`, and shown in `statistics()` and `state_dict()`.
+        shard: which part of each epoch this process reads, where several train together: a `Shard(index, count)`;
+            "auto": what Keras's distribution, jax.distributed, torch.distributed, tf.distribute, TF_CONFIG or
+            RANK and WORLD_SIZE say; None: all of it. All of them need the same `seed`.
         workers: how many; "auto": the usable cores; 0: no workers, as `executor="serial"`.
         executor: "processes" (as "auto"), "threads", for sources that wait or compute outside of the GIL, or "serial".
         prefetch: batches ready or under way ahead of the consumer; "auto": two for each worker, more where they are
             tiny.
+        ordered: False: batches come as they become ready, each once; the order then depends on what takes how long.
         faults: what to do when something goes wrong, see `Faults`. By default an exception of the source is raised, and
             a worker that dies is replaced and its batch made again, without a change in the stream.
 
@@ -52,17 +61,19 @@ class Loader:
         [((4, 1), [0, 1, 2, 3]), ((2, 1), [4, 5])]
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each with a default
         self,
         source: Any,
         *,
         batch_size: int | None = None,
         drop_remainder: bool = False,
-        shuffle: bool | None = None,
+        shuffle: Any = None,
         seed: int | None = None,
+        shard: Shard | Literal["auto"] | None = None,
         workers: int | Literal["auto"] = "auto",
         executor: Literal["auto", "serial", "threads", "processes"] = "auto",
         prefetch: int | Literal["auto"] = "auto",
+        ordered: bool = True,
         faults: Faults = Faults(),  # noqa: B008 - it is frozen
     ) -> None:
         config = make_config(
@@ -70,12 +81,15 @@ class Loader:
             drop_remainder=drop_remainder,
             shuffle=shuffle,
             seed=seed,
+            shard=chosen(shard, seed),
+            ordered=ordered,
             workers=workers,
             executor=executor,
             prefetch=prefetch,
             faults=faults,
         )
         self._stream = Stream(source, config)
+        self._reader: Any = None  # of the adapter that was made last
         keras_hook.ensure()
         # Also at interpreter exit, when nobody dropped the loader; never in a forked child, whose copy owns nothing.
         self._finalizer = weakref.finalize(self, _close_in, os.getpid(), self._stream)
@@ -129,6 +143,65 @@ class Loader:
     def statistics(self) -> Statistics:
         """What has happened so far, as a frozen snapshot: batches, bytes, waiting, work, and what had to be pickled."""
         return self._stream.statistics()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is: after the last batch that was taken. Plain values, under 1 kB of JSON.
+
+        Under `fit`, batches are taken ahead of the step that trains on them: there, use `resume_callback`.
+
+        Returns:
+            A dict for `load_state_dict` of a loader of the same source, here or elsewhere, with any number of workers
+            and any executor.
+
+        Example:
+            >>> import procession
+            >>> with procession.Loader(list("abcdef"), shuffle=True, seed=3, workers=2) as loader:
+            ...     batches = iter(loader)
+            ...     first, state = [next(batches), next(batches)], loader.state_dict()
+            ...     rest = list(batches)
+            >>> with procession.Loader(list("abcdef"), shuffle=True, workers=0) as loader:
+            ...     loader.load_state_dict(state)
+            ...     list(loader) == rest
+            True
+        """
+        return self._stream.state().to_dict()
+
+    def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
+        """Go on from where `state_dict` was called: the next `iter`, or epoch of `fit`, is what was left of that epoch.
+
+        Nothing is made again. The hooks of the source, if it has any, are called as often as they had been.
+
+        Args:
+            state: what `state_dict` returned.
+            strict: False: go on, with a warning, as far into the epoch, though length, seed, batch size, order, shard
+                or source differ.
+
+        Raises:
+            StateError: it is no such state, or differs from this loader; says both sides (a ValueError).
+        """
+        self._stream.load(State.from_dict(state), strict=strict)
+
+    def resume_callback(self, path: str | os.PathLike[str]) -> Any:
+        """Return a Keras callback that keeps this loader's place beside the model's checkpoints.
+
+        `fit` with it goes on exactly where the model was saved, in the middle of an epoch too, whether the model came
+        back through `BackupAndRestore` or from a file that `ModelCheckpoint` wrote: the place is found by the number of
+        steps that the model's optimizer has done.
+
+            loader = procession.Loader(source, seed=1)
+            model.fit(loader, callbacks=[keras.callbacks.BackupAndRestore("backup", save_freq=100),
+                                         loader.resume_callback("backup/loader.json")])
+
+        Args:
+            path: a file of its own; in the folder of `BackupAndRestore` it is removed with that. List the callback
+                before those that save where items may be skipped, or `ordered` is False.
+
+        Returns:
+            A `keras.callbacks.Callback`.
+        """
+        from procession.adapters.keras_callback import ResumeCallback
+
+        return ResumeCallback(self, path)
 
     def close(self) -> None:
         """End the workers and give back the memory; batches still held stay valid. May be called twice."""

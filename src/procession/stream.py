@@ -5,18 +5,24 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from procession import sources
+from procession import partitions
 from procession.config import Config
 from procession.engine.actions import Deliver, Raise
 from procession.engine.door import Door
+from procession.engine.hooks import Hooks
 from procession.engine.limits import opened
 from procession.engine.waker import Waker
 from procession.errors import EpochAbandonedError, SkippedWarning
 from procession.executors.performer import Performer, make_executor
 from procession.monitoring.stats import Counters, Statistics
+from procession.order.arrangement import Samplers, arranged, setup_of
 from procession.order.plan import Plan
+from procession.order.rest import Rest
+from procession.order.state import Resumed, Setup, State
 
 MOST_TOLD = 5  # skipped items that a warning lists
 _NOT_THE_USERS = ("procession", "keras", "tensorflow", "weakref", "contextlib")
@@ -31,10 +37,13 @@ class Stream:
 
     def __init__(self, source: Any, config: Config) -> None:
         self.source = source
-        self.indexed = sources.check(source, config.batch_size)  # what workers index
+        self.indexed = partitions.opened(source, config.batch_size)  # what workers index
         self.config = config
-        self.hooks = sources.hooks(source)
+        self.hooks = Hooks(self.indexed, config.seed)
         self.epoch = -1  # the number of the epoch begun last
+        self._samplers = Samplers(config)
+        self._resumed: Resumed | None = None  # where the next epoch begins, if not at a beginning
+        self._stopped: tuple[Plan, Rest] | None = None  # what was left when all was broken down
         self.plan()  # that there is anything to deliver
         self.waker = opened(Waker, "pipe to wake a wait with")
         self._door = Door()
@@ -42,20 +51,19 @@ class Stream:
         self._told = 0  # skips that have been warned about
         self._performer: Performer | None = None  # made when it is first needed, and again after a failure in here
         self._plan: Plan | None = None
+        self.position = -1  # of the batch taken last
         self._taking: int | None = None  # the thread that is in `take`
 
     def plan(self, *, shuffle: bool = False, probes: tuple[int, ...] = ()) -> Plan:
-        """The plan of the epoch that would begin now.
+        """The plan of the epoch that would begin now; `shuffle`: whether to, unless the loader was told so itself.
 
         Raises:
             EmptySourceError: there is nothing to deliver.
+            ConfigError: the sampler does not fit the source.
         """
-        config = self.config
-        length = sources.length(self.indexed)
-        shuffle = shuffle and length is not None  # an endless source has no order to change, and Keras says the same
-        plan = Plan(length, config.batch_size, config.drop_remainder, shuffle, config.seed, self.epoch + 1, probes)
-        sources.check_positions(plan.positions, length, config.batch_size)
-        return plan
+        epoch = self.epoch + 1 if self._resumed is None else self._resumed.state.epoch
+        sampler = self._samplers.sampler(shuffle, epoch, self.indexed)
+        return Plan(arranged(self.source, self.indexed, self.config, sampler, epoch), probes)
 
     def begin_epoch(self, *, shuffle: bool, probes: tuple[int, ...] = (), ahead: int | None = None) -> Plan:
         """Begin the next epoch: call the source's hook, bring the workers up to date, and set them to work.
@@ -73,29 +81,31 @@ class Stream:
             CaptureError: the source, or what a hook has put on it, cannot travel.
         """
         with self._door:
-            self._call_hook("on_epoch_begin")
-            wish = self.config.shuffle
-            plan = self.plan(shuffle=shuffle if wish is None else wish, probes=probes)
+            resumed = self._resumed
+            self._settled(self.hooks.begin if resumed is None else lambda: self.hooks.catch_up(resumed.state.hooks))
+            plan = self.plan(shuffle=shuffle, probes=probes)
+            if resumed is not None:
+                plan = plan._replace(rest=resumed.rest(self._setup(plan), plan.positions))
             self._warn_of_skips()
-            self.epoch = plan.epoch
+            self.epoch, self._resumed = plan.epoch, None
             self._counters.begin_epoch()
             return self._start(plan, ahead)
 
-    def resume(self, plan: Plan, first: int, ahead: int | None) -> Plan:
+    def resume(self, plan: Plan, rest: Rest, ahead: int | None) -> Plan:
         """Go on with an order that was not read to its end, as a new epoch to the source's hooks.
 
-        What has not been delivered yet, from position `first` on, is made from the source as the hooks leave it.
+        What is left of it is made from the source as the hooks leave it.
         """
         with self._door:
-            self._call_hook("on_epoch_begin")
+            self._settled(self.hooks.begin)
             if self.hooks or self.current is not plan:
-                return self._start(plan._replace(probes=(), first=first), ahead)
+                return self._start(plan._replace(probes=(), rest=rest), ahead)
             return plan
 
-    def reopen(self, plan: Plan, first: int, ahead: int | None) -> Plan:
-        """Go on with an order from position `first`, without calling hooks: somebody else has read in between."""
+    def reopen(self, plan: Plan, rest: Rest, ahead: int | None) -> Plan:
+        """Go on with what is left of an order, without calling hooks: somebody else has read in between."""
         with self._door:
-            return self._start(plan._replace(probes=(), first=first), ahead)
+            return self._start(plan._replace(probes=(), rest=rest), ahead)
 
     def take(self) -> Any:
         """The next batch.
@@ -110,15 +120,17 @@ class Stream:
             performer, plan = self._performer, self._plan
             if plan is None or performer is None:
                 raise EpochAbandonedError("no epoch is under way: the last one ended with an error; begin another")
-            self._taking = threading.get_ident()
+            self._taking, passed = threading.get_ident(), performer.passed()
             try:
                 outcome = performer.next(plan, self._check_woken)
                 if type(outcome) is Deliver:
+                    self.position = performer.position_of(outcome.ticket)
                     return performer.opened(outcome.batch)
             except EpochAbandonedError:
                 raise
             except BaseException:
                 self._break_down()  # Ctrl-C may have come between any two lines: nothing in here can be trusted
+                self._stopped = plan, plan.after(*passed)  # nor has the batch reached anybody
                 raise
             finally:
                 self._taking = None
@@ -132,18 +144,61 @@ class Stream:
     def end_epoch(self) -> None:
         """The consumer calls it an epoch: call the source's hook."""
         with self._door:
-            self._call_hook("on_epoch_end")
+            self._settled(self.hooks.end)
             self._warn_of_skips()
+
+    def state(self) -> State:
+        """Where the stream is: after the last batch that was taken."""
+        if self._resumed is not None:
+            return self._resumed.state
+        if self._plan is not None:
+            return self.state_at(self._plan, self.rest())
+        if self._stopped is not None:
+            return self.state_at(*self._stopped)
+        plan = self.plan()
+        return State(self._setup(plan), plan.epoch, Rest(), self.hooks.begun)
+
+    def state_at(self, plan: Plan, rest: Rest) -> State:
+        """The state in which there is so much left of a plan."""
+        hooks, setup = self.hooks, self._setup(plan)
+        if plan.positions is not None and rest.count(plan.positions) == 0:
+            return State(setup, plan.epoch + 1, Rest(), hooks.begun)
+        return State(setup, plan.epoch, rest, hooks.begun - (hooks.begun > hooks.ended))
+
+    def load(self, state: State, *, strict: bool) -> None:
+        """Have the next epoch that is begun be what is left of the one that `state` is in.
+
+        Raises:
+            StateError: it does not fit the loader; both sides of each difference are told.
+        """
+        with self._door:
+            before = self.config, self._samplers, self._resumed
+            if not self.config.seed_given:
+                self.config = replace(self.config, seed=state.setup.seed)
+            self._samplers = Samplers(self.config)
+            self._resumed = Resumed(state, strict)
+            try:
+                if not self.hooks:  # which may change the length: then it is seen when the epoch begins
+                    plan = self.plan(shuffle=state.shuffled)
+                    self._resumed.check(self._setup(plan), _users_level())
+            except BaseException:
+                self.config, self._samplers, self._resumed = before
+                raise
+            self.hooks.seed = self.config.seed
+
+    @property
+    def resuming(self) -> bool:
+        """Whether a state has been loaded from which no epoch has begun yet."""
+        return self._resumed is not None
 
     @property
     def current(self) -> Plan | None:
         """The plan that `take` delivers from; compare with `is`."""
         return self._plan
 
-    @property
-    def step(self) -> int:
-        """The step of the current plan that `take` delivers next; more than batches taken, where some were skipped."""
-        return 0 if self._performer is None else self._performer.step
+    def rest(self) -> Rest:
+        """What is left of the current plan after the batches taken and those skipped."""
+        return Rest() if self._performer is None else self._performer.rest()
 
     @property
     def has_skipped(self) -> bool:
@@ -179,20 +234,21 @@ class Stream:
             if self._performer is None:
                 executor = make_executor(self.config, self.waker, hooks=bool(self.hooks))
                 self._performer = Performer(self.config, executor, self.waker, self._counters)
-            self._plan = plan
+            self._plan, self._stopped = plan, None
             self._performer.begin(plan, self.indexed, ahead)
             return plan
         except BaseException:
             self._break_down()
             raise
 
-    def _call_hook(self, name: str) -> None:
-        if name not in self.hooks:
-            return
-        if self.config.executor == "threads" and self._performer is not None:
-            self._performer.settle(self._check_woken)  # the threads read the very object that the hook changes
-        getattr(self.source, name)()
-        self._door.check()  # the hook may have closed the loader
+    def _settled(self, call_hooks: Callable[[], None]) -> None:
+        if self.hooks and self.config.executor == "threads" and self._performer is not None:
+            self._performer.settle(self._check_woken)  # the threads read the very objects that hooks change
+        call_hooks()
+        self._door.check()  # a hook may have closed the loader
+
+    def _setup(self, plan: Plan) -> Setup:
+        return setup_of(plan.order, self.config, self.indexed)
 
     def _check_woken(self) -> None:
         if self._performer is not None:
@@ -204,7 +260,7 @@ class Stream:
         if not count:
             return
         latest = self._counters.skipped[-count:][:MOST_TOLD]
-        told = "; ".join(f"source[{item.index}] ({item.error})" for item in latest)
+        told = "; ".join(f"{item.name} ({item.error})" for item in latest)
         more = f", and {count - len(latest)} more" if count > len(latest) else ""
         what = "1 item was" if count == 1 else f"{count} items were"
         whole = "" if self.config.batch_size else " Each was a whole batch; with Loader(batch_size=...) it is a sample."
@@ -218,6 +274,8 @@ class Stream:
     def _break_down(self) -> None:
         """End the executor; the next epoch makes another."""
         performer, self._performer = self._performer, None
+        if performer is not None and self._plan is not None:
+            self._stopped = self._plan, performer.rest()
         self._plan = None
         if performer is not None:
             performer.close()

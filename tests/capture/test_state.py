@@ -88,8 +88,8 @@ def test_only_what_changed_is_sent(change: Any, names: list[str], removed: tuple
         change(source)
         changes = tracker.changes(source)
         assert changes is not None
-        assert list(changes.attributes) == names
-        assert changes.removed == removed
+        assert list(changes.attributes) == [(0, name) for name in names]
+        assert changes.removed == tuple((0, name) for name in removed)
         copy = apply(travelled(changes), copy)
         assert repr(vars(copy)) == repr(vars(source))
         assert tracker.changes(source) is None
@@ -128,6 +128,6 @@ def test_rebinding_is_seen_without_hooks_and_nothing_else() -> None:
     del source.other
     changes = watch.changes(source)
     assert changes is not None
-    assert list(changes.attributes) == ["number", "large"]
-    assert changes.removed == ("other",)
+    assert list(changes.attributes) == [(0, "number"), (0, "large")]
+    assert changes.removed == ((0, "other"),)
     assert watch.changes(source) is None

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from procession.capture.pickling import ALIGNMENT
 from procession.engine.item import Maker
 from procession.engine.wire import Parcel, Reading, write
+from procession.order.batches import Batches
 from procession.order.plan import Plan
 from tests.support import form
 
@@ -35,8 +36,8 @@ ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
 
 
 def parcel(batch: Any) -> Parcel:
-    plan = Plan(1, None, False, False, 0, 0)
-    return Maker([batch], plan, "a test", False, False, lambda _: None).make(0)
+    plan = Plan(Batches(1))
+    return Maker([batch], plan, "a test", None, False, lambda _: None).make(0)
 
 
 def round_trip(batch: Any, start: int = 0) -> Any:

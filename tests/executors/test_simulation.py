@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -18,6 +19,8 @@ from procession.engine.judge import Judge
 from procession.events import Died, Done, Failed
 from procession.executors.performer import Performer
 from procession.monitoring.stats import Counters
+from procession.order.batches import Batches
+from procession.order.interleave import Interleaved
 from procession.order.plan import Plan
 from procession.testing.book import Batch
 from procession.testing.scripted import Dice, ScriptedExecutor
@@ -29,11 +32,14 @@ MOST_OUTCOMES = 60  # that a consumer asks for in one epoch
 SEED = int(os.environ[SIMULATION_SEED])  # another in each run, unless it is set outside
 
 
-Maker = Callable[[int | None, Faults], Delivery]
+Maker = Callable[[int | None, Faults, bool], Delivery]
 
 
 class Checked(Delivery):
     """Looks at its own invariants after each event."""
+
+    def __init__(self, prefetch: int | None, faults: Faults, ordered: bool) -> None:
+        super().__init__(prefetch, faults, ordered=ordered)
 
     def handle(self, *events: Any) -> list[Action]:
         actions = super().handle(*events)
@@ -52,7 +58,37 @@ def options(dice: Dice) -> Config:
     )
     size = (None, 1, 3)[dice.roll(3)]
     prefetch = (None, 1, 2, 5, 30)[dice.roll(5)]
-    return Config(size, False, None, 0, "processes", 1 + dice.roll(4), prefetch, faults)
+    ordered = dice.roll(4) != 1
+    return Config(size, False, None, 0, True, None, ordered, "processes", 1 + dice.roll(4), prefetch, faults)
+
+
+class Left:
+    """The positions that the consumer has not been told of."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._told: set[int] = set()
+        self._first = 0  # of what is left, counted from the beginning of that
+        self._end = None if plan.positions is None else plan.rest.count(plan.positions)
+
+    def ahead(self) -> Iterator[int]:
+        """All of them, in order."""
+        for number in itertools.count(self._first) if self._end is None else range(self._first, self._end):
+            position = self.plan.rest.position(number)
+            if position not in self._told:
+                yield position
+
+    def has(self, position: int) -> bool:
+        """Whether it is one of them."""
+        rest, end = self.plan.rest, self.plan.positions
+        before = position < rest.first or position in rest.early or position in self._told
+        return not before and (end is None or position < end)
+
+    def done(self, position: int) -> None:
+        """One has been told of."""
+        self._told.add(position)
+        while self.plan.rest.position(self._first) in self._told:
+            self._first += 1
 
 
 class Consumer:
@@ -68,7 +104,7 @@ class Consumer:
         """Begin from nothing, as after an error in the loader."""
         config = self.config
         self.executor = ScriptedExecutor(self.dice, config.faults, config.prefetch)
-        delivery = self.make(config.prefetch, config.faults)
+        delivery = self.make(config.prefetch, config.faults, config.ordered)
         executor: Any = self.executor
         self.performer = Performer(
             config, executor, WAKER, Counters(), delivery=delivery, clock=lambda: self.executor.now
@@ -78,49 +114,60 @@ class Consumer:
         """Read some epochs; each to its end, or to where it is abandoned or the loader closed."""
         for epoch in range(1 + self.dice.roll(3)):
             length = None if self.dice.roll(10) == 1 else 1 + self.dice.roll(12) * (self.config.batch_size or 1)
-            plan: Plan | None = Plan(length, self.config.batch_size, False, False, 0, epoch)
+            plan: Plan | None = Plan(self.order(length, epoch))
             while plan is not None:
                 plan = self.read(plan)
         assert self.drained(), "a batch is neither delivered nor given back"
+
+    def order(self, length: int | None, epoch: int) -> Batches | Interleaved:
+        """The batches of one source, or, each third time, of several partitions."""
+        whole = Batches(length, self.config.batch_size, epoch=epoch)
+        if self.dice.roll(3) != 1:
+            return whole
+        parts = tuple(whole._replace(length=length and length + part) for part in range(1 + self.dice.roll(4)))
+        return Interleaved(parts, (1.0,) * len(parts), "all")
 
     def read(self, plan: Plan) -> Plan | None:
         """Read an epoch; return how it is to be resumed, if it is."""
         ahead = None if self.dice.roll(4) else self.dice.roll(6)
         self.performer.begin(plan, None, ahead)
-        position = plan.first
+        left = Left(plan)
         for _ in range(MOST_OUTCOMES):
             if self.dice.roll(40) == 1:
                 return None  # abandoned
             if self.dice.roll(60) == 1:
+                rest = self.performer.rest()
                 self.performer.close()
                 self.open()
-                return plan._replace(first=position)
+                return plan._replace(probes=(), rest=rest)
             outcome: Any = self.performer.next(plan, lambda: None)
-            position = self.check(plan, position, outcome)
+            self.check(left, outcome)
             if isinstance(outcome, End) or (isinstance(outcome, Raise) and self.executor.book.lost):
                 return None
         return None
 
-    def check(self, plan: Plan, position: int, outcome: Any) -> int:
-        """Raise AssertionError unless the outcome is the only right one; return the position after it."""
-        book = self.executor.book
-        end = plan.positions
-        while position != end and self.left_out(plan, position):
-            position += 1
+    def check(self, left: Left, outcome: Any) -> None:
+        """Raise AssertionError unless the outcome is a right one."""
+        book, plan = self.executor.book, left.plan
         if isinstance(outcome, End):
-            assert position == end, "ended before the end"
-            return position
-        assert position != end, "told more than the epoch has"
+            assert all(self.left_out(plan, position) for position in left.ahead()), "ended before the end"
+            return
+        assert isinstance(outcome, (Raise, Deliver))
+        position = self.performer.position_of(outcome.ticket)
+        if self.config.ordered:
+            due = next((due for due in left.ahead() if not self.left_out(plan, due)), None)
+            assert position == due, "out of order, lost or delivered twice, or more than the epoch has"
+        assert left.has(position), "told twice, or more than the epoch has"
         if isinstance(outcome, Raise):
             assert book.refused(position) or book.lost, "raised where a batch could be made"
-            return position + 1
-        assert isinstance(outcome, Deliver)
+            left.done(position)
+            return
         batch = self.performer.opened(outcome.batch)
         assert isinstance(batch, Batch)
-        assert (batch.epoch, batch.position) == (plan.epoch, position), "out of order, lost or delivered twice"
+        assert (batch.epoch, batch.position) == (plan.epoch, position), "another batch than was said"
         kept = tuple(item for item in plan.items(position) if item not in book.skipped(position))
         assert batch.items == kept, "left out what was good, or kept what was bad"
-        return position + 1
+        left.done(position)
 
     def left_out(self, plan: Plan, position: int) -> bool:
         """Whether nothing is left of a batch."""
@@ -128,7 +175,7 @@ class Consumer:
 
     def drained(self) -> bool:
         """Begin an epoch that nobody reads: whatever was ready is given back, and what flies as it lands."""
-        last = Plan(1, None, False, False, 0, 99)
+        last = Plan(Batches(1, epoch=99))
         self.performer.begin(last, None, None)
         self.dice = self.executor.dice = Dice(())
         for _ in range(500):
@@ -268,8 +315,8 @@ class BlamesAnotherTask(Faulty):
 
 
 class TriesOnceTooOften(Faulty):
-    def __init__(self, prefetch: int | None, faults: Faults) -> None:
-        super().__init__(prefetch, faults)
+    def __init__(self, prefetch: int | None, faults: Faults, ordered: bool) -> None:
+        super().__init__(prefetch, faults, ordered)
         self._judge = Judge(Faults(faults.on_error, faults.retries + 1))
 
 
@@ -289,8 +336,8 @@ class StopsShort(Faulty):
 
 
 class GoesBeyondPrefetch(Faulty):
-    def __init__(self, prefetch: int | None, faults: Faults) -> None:
-        super().__init__(prefetch and prefetch + 2, faults)
+    def __init__(self, prefetch: int | None, faults: Faults, ordered: bool) -> None:
+        super().__init__(prefetch and prefetch + 2, faults, ordered)
 
 
 class DeliversAsItComes(Faulty):
@@ -302,7 +349,8 @@ class DeliversAsItComes(Faulty):
         return event
 
     def spoiled(self, actions: list[Action]) -> list[Action]:
-        self.submitted = next((a.tickets for a in actions if isinstance(a, Submit)), self.submitted)
+        tickets = tuple(ticket for action in actions if isinstance(action, Submit) for ticket in action.tickets)
+        self.submitted = tickets or self.submitted
         return actions
 
 
@@ -314,12 +362,24 @@ class TakesLateAnswers(Faulty):
 
 
 class KeepsRestarting(Faulty):
-    def __init__(self, prefetch: int | None, faults: Faults) -> None:
-        super().__init__(prefetch, Faults(faults.on_error, faults.retries, None, 0, faults.recycle_after))
+    def __init__(self, prefetch: int | None, faults: Faults, ordered: bool) -> None:
+        super().__init__(prefetch, Faults(faults.on_error, faults.retries, None, 0, faults.recycle_after), ordered)
+
+
+class GivesPartitionsToAnybody(Faulty):
+    def misheard(self, event: Any) -> Any:
+        return event._replace(part=None) if isinstance(event, Began) else event
+
+
+class DeliversEarlyOnesAgain(Faulty):
+    def misheard(self, event: Any) -> Any:
+        if isinstance(event, Done) and self._early and event.ticket in self._roster.flying:
+            self._early.discard(max(self._early))
+        return event
 
 
 @pytest.mark.parametrize("faulty", Faulty.__subclasses__())
-def test_a_planted_fault_is_found_and_shrunk(faulty: type[Delivery]) -> None:
+def test_a_planted_fault_is_found_and_shrunk(faulty: type[Faulty]) -> None:
     for numbers in drawn("planted", 3000):
         try:
             play(numbers, faulty)

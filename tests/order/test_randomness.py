@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procession.order.randomness import Place, globals_restored, here, left, rng, seed_globals
+from procession.engine.generators import Generators
+from procession.order.randomness import Place, here, left, rng
 from tests.support import Made, streams
 
 NUMBERS = st.integers(0, 2**63 - 1)
-PLACES = st.builds(Place, NUMBERS, st.integers(0, 2**40), st.integers(0, 2**40))
+PLACES = st.builds(Place, NUMBERS, st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2))
+GENERATORS = Generators(None)
 MANY = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
@@ -31,8 +33,8 @@ def at(place: Place) -> Iterator[None]:
 
 def drawn(place: Place) -> tuple[float, float, float]:
     """Return the first number of each generator at a place."""
-    with globals_restored(), at(place):
-        seed_globals(place)
+    with GENERATORS.kept(), at(place):
+        GENERATORS.seed(place)
         return rng().random(), random.random(), float(np.random.random())
 
 
@@ -62,19 +64,12 @@ def test_places_may_be_nested() -> None:
         rng()
 
 
-def test_the_users_generators_are_put_back_though_the_body_raises() -> None:
-    random.seed(1)
-    np.random.seed(1)
-    want = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
-
-    def body() -> None:
-        with globals_restored():
-            seed_globals(Place(5, 5, 5))
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        body()
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == want  # type: ignore[index]
+def test_the_first_turn_of_an_item_is_seeded_as_if_there_were_no_others() -> None:
+    with at(Place(1, 2, 3)):
+        assert rng().random() == np.random.default_rng((1, 2, 3)).random()
+    with at(Place(1, 2, 3, 1)):
+        assert rng().random() == np.random.default_rng((1, 2, 3, 1)).random()
+    assert len({drawn(Place(1, 2, 3, turn)) for turn in range(50)}) == 50
 
 
 def derived(i: int) -> Any:

@@ -25,7 +25,7 @@ class LoaderAdapter(DataAdapter):
         self._loader = loader  # dropped, it would close
         self._stream = stream = loader._stream
         self._class_weight = class_weight
-        self._epochs = Epochs(stream, shuffle=shuffle, steps_per_epoch=steps_per_epoch)
+        self._epochs = loader._reader = Epochs(stream, shuffle=shuffle, steps_per_epoch=steps_per_epoch)
         self._checked = False  # the first batch has been looked at
         self._failure: BaseException | None = None  # what ended TensorFlow's iterator: comes out in on_epoch_end
         self._silence: warnings.catch_warnings[None] | None = None
@@ -109,7 +109,7 @@ class LoaderAdapter(DataAdapter):
             warnings.filterwarnings("ignore", message="Your input ran out of data")
 
     def _end_early(self) -> None:
-        if self._stream.has_skipped:
+        if self._stream.has_skipped or self._epochs.is_short:
             self._expect_early_end()  # that batches were skipped is said by our own warning
 
     def on_epoch_begin(self) -> None:

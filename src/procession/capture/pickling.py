@@ -9,6 +9,7 @@ import io
 import mmap
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -41,21 +42,27 @@ def aligned(offset: int) -> int:
     return (offset + ALIGNMENT - 1) & -ALIGNMENT
 
 
+def beside(least: int) -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool]]:
+    """A list, and a `buffer_callback` that puts buffers of so many bytes and more into it, beside the stream."""
+    buffers: list[memoryview] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < least:
+            return True
+        buffers.append(view)
+        return False
+
+    return buffers, keep_in_band
+
+
 def pickled(value: Any, what: str) -> Pickled:
     """Pickle `value`, by value where it cannot be imported (`__main__`, notebooks, closures).
 
     Raises:
         CaptureError: a part of it cannot be pickled; names the path from `what` to the part, its type and the remedy.
     """
-    buffers: list[memoryview] = []
-
-    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
-        view = buffer.raw()
-        if view.nbytes < OUT_OF_BAND:
-            return True
-        buffers.append(view)
-        return False
-
+    buffers, keep_in_band = beside(OUT_OF_BAND)
     stream = io.BytesIO()
     try:
         cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_band).dump(value)

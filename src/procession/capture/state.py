@@ -10,18 +10,23 @@ import numpy as np
 
 from procession.capture.memory import mapped
 from procession.capture.pickling import Payload, Pickled, pickled
+from procession.partitions import members, with_member
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _memcmp.restype = ctypes.c_int
 
 
-class Changes(NamedTuple):
-    """Attributes to set and remove on the workers' copies; or, for an object without a plain `__dict__`, all of it."""
+Name = tuple[int, str]  # which of the source's `members`, and its attribute; "": a member as a whole
 
-    attributes: dict[str, Any]
-    removed: tuple[str, ...]
-    whole: Any = None
+WHOLE = ""  # for an object without a plain `__dict__`
+
+
+class Changes(NamedTuple):
+    """Attributes to set and remove on the workers' copies."""
+
+    attributes: dict[Name, Any]
+    removed: tuple[Name, ...]
 
 
 class Tracker:
@@ -49,20 +54,18 @@ class Tracker:
         self._known = {name: _kept(parts) if name in changed else before[name] for name, parts in now.items()}
         if not changed and not removed:
             return None
-        if _plain(source):
-            return Changes({name: vars(source)[name] for name in changed}, removed)
-        return Changes({}, (), whole=source)
+        return Changes({name: _value(source, name) for name in changed}, removed)
 
 
 class Rebound:
     """Remembers which object each attribute of a source without hooks was: sees `source.epoch = 3`, not `x[:] = 3`."""
 
     def __init__(self, source: Any) -> None:
-        self._known = dict(vars(source)) if _plain(source) else {}
+        self._known = _bound(source)
 
     def changes(self, source: Any) -> Changes | None:
         """What has been rebound since the last call, or None."""
-        now = dict(vars(source)) if _plain(source) else {}
+        now = _bound(source)
         missing = object()
         changed = {name: value for name, value in now.items() if self._known.get(name, missing) is not value}
         removed = tuple(name for name in self._known if name not in now)
@@ -72,13 +75,25 @@ class Rebound:
 
 def apply(changes: Changes, source: Any) -> Any:
     """Bring a worker's copy up to date; return the source to use from now on."""
-    if changes.whole is not None:
-        return changes.whole
-    state = vars(source)
-    state.update(changes.attributes)
-    for name in changes.removed:
-        state.pop(name, None)
+    for (number, name), value in changes.attributes.items():
+        if name == WHOLE:
+            source = with_member(source, number, value)
+        else:
+            vars(members(source)[number])[name] = value
+    for number, name in changes.removed:
+        vars(members(source)[number]).pop(name, None)
     return source
+
+
+def _value(source: Any, name: Name) -> Any:
+    member = members(source)[name[0]]
+    return member if name[1] == WHOLE else vars(member)[name[1]]
+
+
+def _bound(source: Any) -> dict[Name, Any]:
+    """Which object each attribute is."""
+    plain = ((number, member) for number, member in enumerate(members(source)) if _plain(member))
+    return {(number, name): value for number, member in plain for name, value in vars(member).items()}
 
 
 def _plain(source: Any) -> bool:
@@ -91,11 +106,17 @@ def _plain(source: Any) -> bool:
     return hasattr(source, "__dict__") and not customised and not isinstance(source, (list, dict, tuple))
 
 
-def _attributes(source: Any) -> dict[str, Pickled]:
-    """Each attribute pickled by itself; a source without plain attributes counts as one."""
-    if not _plain(source):
-        return {"source": pickled(source, "source")}
-    return {name: pickled(value, f"source.{name}") for name, value in vars(source).items()}
+def _attributes(source: Any) -> dict[Name, Pickled]:
+    """Each attribute pickled by itself; a member without plain attributes counts as one."""
+    found: dict[Name, Pickled] = {}
+    several = members(source)
+    for number, member in enumerate(several):
+        shown = "source" if len(several) == 1 else f"source[{number}]"
+        if _plain(member):
+            found |= {(number, name): pickled(value, f"{shown}.{name}") for name, value in vars(member).items()}
+        else:
+            found[number, WHOLE] = pickled(member, shown)
+    return found
 
 
 def _kept(parts: Pickled, shared: dict[tuple[int, int], memoryview] | None = None) -> Pickled:

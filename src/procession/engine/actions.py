@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -9,10 +10,12 @@ class Began(NamedTuple):
     """A new epoch of `steps` tasks (None: endless); what is left of the one before is stale.
 
     Tasks at or beyond step `ahead` are not submitted before the consumer asks for them: the source may change there.
+    `part` tells which partition a step is of; all of one are given to one worker, in order. None: to whom is free.
     """
 
     steps: int | None
     ahead: int | None = None
+    part: Callable[[int], int | None] | None = None
 
 
 class Wanted(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,15 +14,15 @@ from procession.errors import BatchError
 from procession.sources import Arrays
 
 
-def whole(batch: Any, index: int, before: Layout | None = None) -> Parcel:
-    """A batch as `source[index]` returned it; `before`: the layout of the one before, which it is likely to have.
+def whole(batch: Any, name: str, before: Layout | None = None) -> Parcel:
+    """A batch as the source returned it; `before`: the layout of the one before, which it is likely to have.
 
     Raises:
         BatchError: it is None.
     """
     if batch is None:
         raise BatchError(
-            f"source[{index}] returned None instead of a batch; a __getitem__ without a return statement on some "
+            f"{name} returned None instead of a batch; a __getitem__ without a return statement on some "
             "path does that. To leave a batch out, leave its index out of the source's length"
         )
     leaves, spec = tree.flatten_in_order(batch)
@@ -54,13 +54,13 @@ def taken(source: Arrays, items: Sequence[int]) -> Parcel:
     return make_parcel(spec, entries, others)
 
 
-def stacked(samples: list[Any], items: Sequence[int]) -> Parcel:
-    """One batch of the samples that `source[i]` returned for each of `items`.
+def stacked(samples: list[Any], items: Sequence[int], name: Callable[[int], str]) -> Parcel:
+    """One batch of the samples that the source returned for each of `items`; `name` is what the user calls one.
 
     Raises:
         BatchError: they do not stack; names path, shapes and indices.
     """
-    columns, spec = _columns(samples, items)
+    columns, spec = _columns(samples, items, name)
     entries: list[Entry | None] = []
     others: list[tuple[Any, str]] = []
     for path, column in enumerate(columns):
@@ -70,38 +70,42 @@ def stacked(samples: list[Any], items: Sequence[int]) -> Parcel:
             entries.append(None)
             continue
         known: list[Array] = [array for array in arrays if array is not None]
-        _check_shapes(known, items, lambda k=path: tree.paths(samples[0])[k])
+        _check_shapes(known, items, lambda index: f"{name(index)}{_below(samples[0], path)}")  # noqa: B023 - used now
         dtype = known[0].dtype if len({array.dtype for array in known}) == 1 else np.result_type(*known)
         entries.append(Entry(dtype, (len(known), *known[0].shape), "C", known))
     return make_parcel(spec, entries, others)
 
 
-def _columns(samples: list[Any], items: Sequence[int]) -> tuple[list[list[Any]], tree.Spec]:
+def _below(sample: Any, leaf: int) -> str:
+    path = tree.paths(sample)[leaf]
+    return "" if path == "batch" else path
+
+
+def _columns(samples: list[Any], items: Sequence[int], name: Callable[[int], str]) -> tuple[list[list[Any]], tree.Spec]:
     first, spec = tree.flatten(samples[0])
     columns = [[leaf] for leaf in first]
     for index, sample in zip(items, samples, strict=True):
         if sample is None:
-            raise BatchError(f"source[{index}] returned None instead of a sample")
+            raise BatchError(f"{name(index)} returned None instead of a sample")
     for index, sample in zip(items[1:], samples[1:], strict=True):
         leaves, other = tree.flatten(sample)
         if other != spec:
             raise BatchError(
-                f"samples of one batch differ in structure: source[{items[0]}] is {_outline(samples[0])}, "
-                f"source[{index}] is {_outline(sample)}. Return the same structure for every index"
+                f"samples of one batch differ in structure: {name(items[0])} is {_outline(samples[0])}, "
+                f"{name(index)} is {_outline(sample)}. Return the same structure for every index"
             )
         for column, leaf in zip(columns, leaves, strict=True):
             column.append(leaf)
     return columns, spec
 
 
-def _check_shapes(arrays: list[Array], items: Sequence[int], path: Any) -> None:
+def _check_shapes(arrays: list[Array], items: Sequence[int], name: Callable[[int], str]) -> None:
     shape = arrays[0].shape
     for index, array in zip(items, arrays, strict=True):
         if array.shape != shape:
-            where = "" if path() == "batch" else path()
             raise BatchError(
-                f"samples of one batch do not stack: source[{items[0]}]{where} has shape {shape}, "
-                f"source[{index}]{where} has shape {array.shape}. Make them equal in __getitem__ (crop, resize or "
+                f"samples of one batch do not stack: {name(items[0])} has shape {shape}, "
+                f"{name(index)} has shape {array.shape}. Make them equal in __getitem__ (crop, resize or "
                 "pad), or make whole batches yourself and leave batch_size out"
             )
 

@@ -202,7 +202,7 @@ class Crew:
             return Died(remote.name, None, -1, 0, lambda: obituary(dead, faults, None))
         items = plan.items(task.position)
         single = hand.item >= 0  # else it died over the batch as such
-        left = len(items) - len(task.without) - 1 if single else 0
+        left = sum(item not in (*task.without, hand.item) for item in items) if single else 0
         at = At(plan, task.position, [hand.item] if single else items, time.monotonic() - hand.since)
         return Died(remote.name, hand.ticket, at.items[0], left, lambda: obituary(dead, faults, at))
 

@@ -18,7 +18,7 @@ A ticket's life:   waiting ─► flying ─► ready ─► delivered          
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 from procession.config import Faults
@@ -35,9 +35,9 @@ from procession.engine.actions import (
     Replace,
     Skip,
     Skipped,
-    Submit,
     Wanted,
 )
+from procession.engine.handout import Handout
 from procession.engine.judge import Judge, Verdict, exhausted
 from procession.engine.pace import MOST_CHUNK, Pace
 from procession.engine.roster import Roster
@@ -47,26 +47,26 @@ from procession.events import Died, Done, Event, Failed, Lost, NotStarted, Outgr
 class Delivery:
     """Events in, actions out, through `handle`."""
 
-    def __init__(self, prefetch: int | None, faults: Faults) -> None:
+    def __init__(self, prefetch: int | None, faults: Faults, *, ordered: bool = True) -> None:
         self._faults = faults
+        self._ordered = ordered
         self._judge = Judge(faults)
         self._pace = Pace(prefetch)
         self._roster = Roster(faults.recycle_after)
-        self._steps: int | None = 0
-        self._ahead: int | None = None
+        self._handout = Handout(self._roster, self._pace)
         self._first = 0  # ticket of the present epoch's first step
-        # Invariant: _first <= _next <= _unsubmitted; tickets of this epoch in [_next, _unsubmitted) are each in exactly
-        # one of _ready, _again and the roster; tickets below _first are stale and only in the roster.
-        self._next = 0  # the ticket the consumer gets next
-        self._unsubmitted = 0  # the first ticket no worker has been given
-        self._ready: dict[int, Done | Refused | Skipped] = {}
-        self._again: list[int] = []  # to be given out once more, before others; sorted
+        # Invariant: _first <= _next <= unsubmitted; tickets of this epoch in [_next, unsubmitted) are each in exactly
+        # one of _ready, _early, the handout's `again` and the roster; tickets below _first are stale and only in the
+        # roster.
+        self._next = 0  # the first ticket the consumer has not been given
+        self._early: set[int] = set()  # those it was given before their turn; empty if ordered. _next is not in it
+        self._ready: dict[int, Done | Refused | Skipped] = {}  # in the order in which they arrived
         self._without: dict[int, tuple[int, ...]] = {}  # ticket → items to leave out
         self._coming = 0  # workers that are to be replaced, and have not joined yet
         self._restarts = 0  # in this epoch, because somebody died
         self._failed_loads = 0  # templates in a row that died while they loaded the source
         self._lost: BaseException | None = None  # why no more tasks are given out in this epoch
-        self._wanted = False  # Invariant: if true, _next is not in _ready
+        self._wanted = False  # Invariant: if true, what the consumer gets next is not in _ready
 
     def handle(self, *events: Event | Began | Wanted | Joined) -> list[Action]:
         """Take events, in order; return what is to be done, in order."""
@@ -87,28 +87,28 @@ class Delivery:
                     self._went_wrong(event, actions)
         if self._wanted:
             self._answer(actions)
-        if self.has_room():
-            self._submit(actions)
+        if self.has_room() and self._lost is None:
+            actions.extend(self._handout.give_out(self._next, self._taken, self._wanted, self._coming > 0))
         return actions
 
     def at_hand(self) -> Done | None:
         """The next batch if it is there, and taking it leaves nothing else to do: the short way for `Wanted`."""
-        done = self._ready.get(self._next)
-        if type(done) is not Done or self.has_room(1):
+        due = self._due()
+        done = None if due is None else self._ready[due]
+        if due is None or type(done) is not Done or self.has_room(1):
             return None
-        del self._ready[self._next]
-        self._next += 1
+        del self._ready[due]
+        self._pass(due)
         return done
 
     def has_room(self, asked: int = 0) -> bool:
         """Whether another message of tasks would go out now, or after `asked` more batches have been asked for."""
-        ahead = self._unsubmitted - self._next - asked
-        return ahead + self._pace.chunk <= self._pace.depth or ahead <= 0 or bool(self._again)
+        return self._handout.has_room(self._taken + asked)
 
-    @property
-    def step(self) -> int:
-        """The step of this epoch that the consumer gets next."""
-        return self._next - self._first
+    def passed(self) -> tuple[int, Sequence[int]]:
+        """The steps of this epoch that are behind the consumer: how many from its beginning, and which besides."""
+        early = sorted(ticket - self._first for ticket in self._early) if self._early else ()
+        return self._next - self._first, early
 
     @property
     def depth(self) -> int:
@@ -129,32 +129,60 @@ class Delivery:
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold; for tests."""
-        flying = self._roster.flying
+        flying, again, unsubmitted = self._roster.flying, self._handout.again, self._handout.unsubmitted
         self._roster.validate()
-        assert self._first <= self._next <= self._unsubmitted
-        for ticket in range(self._next, self._unsubmitted):
-            places = (ticket in flying) + (ticket in self._ready) + self._again.count(ticket)
+        assert self._first <= self._next <= unsubmitted
+        for ticket in range(self._next, unsubmitted):
+            places = (ticket in flying) + (ticket in self._ready) + again.count(ticket) + (ticket in self._early)
             assert places == 1, f"ticket {ticket} is in {places} places"
         assert all(ticket >= self._next for ticket in self._ready), "a delivered batch is still ready"
         assert not any(self._first <= ticket < self._next for ticket in flying), "a delivered ticket is flying"
-        assert not (self._wanted and self._next in self._ready), "the consumer waits for what is ready"
-        assert not (self._lost and self._again), "somebody waits for workers that will not come"
-        assert self._steps is None or self._unsubmitted - self._first <= self._steps
+        assert all(ticket > self._next for ticket in self._early), "a ticket's turn has come, and it counts as early"
+        assert not (self._ordered and self._early), "delivered out of order"
+        assert not (self._wanted and self._due() is not None), "the consumer waits for what is ready"
+        assert not (self._lost and again), "somebody waits for workers that will not come"
+        assert self._handout.steps is None or unsubmitted - self._first <= self._handout.steps
+
+    @property
+    def _taken(self) -> int:
+        """How many tickets the consumer has been given in all."""
+        return self._next + len(self._early)
+
+    def _open(self, ticket: int) -> bool:
+        """Whether the consumer is still to get a ticket."""
+        return ticket >= self._next and ticket not in self._early
+
+    def _due(self) -> int | None:
+        """The ticket that the consumer gets next, if that is ready."""
+        if self._ordered:
+            return self._next if self._next in self._ready else None
+        return next(iter(self._ready), None)
+
+    def _pass(self, ticket: int) -> None:
+        """The consumer has been given a ticket."""
+        if not self._early and ticket == self._next:
+            self._next += 1
+            return
+        self._early.add(ticket)
+        while self._next in self._early:
+            self._early.remove(self._next)
+            self._next += 1
 
     def _began(self, event: Began, actions: list[Action]) -> None:
         actions.extend(Discard(done.batch) for done in self._ready.values() if isinstance(done, Done))
         self._ready.clear()
-        self._again.clear()
+        self._early.clear()
         self._without.clear()
         self._judge.begin()
         self._roster.begin()
+        self._handout.begin(event.steps, event.ahead, event.part)
         self._restarts, self._failed_loads, self._lost = 0, 0, None
-        self._first = self._next = self._unsubmitted
-        self._steps, self._ahead, self._wanted = event.steps, event.ahead, False
+        self._first = self._next = self._handout.unsubmitted
+        self._wanted = False
 
     def _done(self, event: Done, actions: list[Action]) -> None:
         expected = self._landed(event.worker, event.ticket, actions)  # else told twice, or by one declared dead
-        if expected and event.ticket >= self._next:
+        if expected and self._open(event.ticket):
             self._ready[event.ticket] = event
         else:
             actions.append(Discard(event.batch))
@@ -181,7 +209,7 @@ class Delivery:
     def _went_wrong(self, event: Any, actions: list[Action]) -> None:
         match event:
             case Failed(worker, ticket, failures, left):
-                if self._landed(worker, ticket, actions) and ticket >= self._next:
+                if self._landed(worker, ticket, actions) and self._open(ticket):
                     verdicts = [self._judge.on_exception(ticket, *failure) for failure in failures]
                     self._settle(ticket, verdicts, left, actions)
             case Died():
@@ -199,13 +227,13 @@ class Delivery:
                 self._give_back(self._roster.remove_all())
                 self._lost = self._lost or error
         if self._lost is not None:
-            self._ready.update((ticket, Refused(self._lost)) for ticket in self._again)
-            self._again.clear()
+            self._ready.update((ticket, Refused(self._lost)) for ticket in self._handout.again)
+            self._handout.again.clear()
         self._pace.resize(len(self._roster))
 
     def _give_back(self, tickets: list[int]) -> None:
         """Have tasks of this epoch given out again."""
-        self._again = sorted([*self._again, *(ticket for ticket in tickets if ticket >= self._next)])
+        self._handout.give_back([ticket for ticket in tickets if self._open(ticket)])
 
     def _died(self, event: Died, actions: list[Action]) -> None:
         """Have the worker replaced, and its tasks made again; the one it had in hand is looked at."""
@@ -213,7 +241,7 @@ class Delivery:
             return
         lost = self._roster.remove(event.worker)
         self._give_back([ticket for ticket in lost if ticket != event.ticket])
-        if event.ticket in lost and event.ticket >= self._next:
+        if event.ticket in lost and self._open(event.ticket):
             verdict = self._judge.on_death(event.ticket, event.item, event.describe)
             self._settle(event.ticket, [verdict], event.left, actions)
         self._restarts += 1
@@ -249,51 +277,25 @@ class Delivery:
         self._give_back([ticket])
 
     def _answer(self, actions: list[Action]) -> None:
-        while isinstance(outcome := self._ready.pop(self._next, None), Skipped):
-            self._next += 1
-        if outcome is not None:
+        while (due := self._due()) is not None:
+            outcome = self._ready.pop(due)
+            self._pass(due)
+            if isinstance(outcome, Skipped):
+                continue
             self._wanted = False
-            self._next += 1
             if isinstance(outcome, Done):
-                actions.append(Deliver(outcome.ticket, outcome.batch))
+                actions.append(Deliver(due, outcome.batch))
             else:
-                actions.append(Raise(self._next - 1, outcome.error))
-        elif self._steps is not None and self.step >= self._steps:
+                actions.append(Raise(due, outcome.error))
+            return
+        if self._handout.steps is not None and self._next - self._first >= self._handout.steps:
             self._wanted = False
             actions.append(End())
-        elif self._lost is not None and self._next not in self._roster.flying:
+        elif self._lost is not None and not self._awaited():
             self._wanted = False
             actions.append(Raise(self._next, self._lost))
 
-    def _submit(self, actions: list[Action]) -> None:
-        """Give out tasks, a message's worth at a time, each to the worker with the fewest; lost ones first."""
-        given: dict[int, list[int]] = {}
-        # No more than its share: one that is slow must not collect what others could do.
-        share = max(self._pace.chunk, -(-self._pace.depth // max(1, len(self._roster))))
-        while self._lost is None and (free := self._roster.freest(share)) is not None:
-            worker, room = free
-            tickets = self._next_tickets(min(self._pace.chunk, self._roster.life(worker)), room)
-            if not tickets:
-                break
-            self._roster.give(worker, tickets)
-            given.setdefault(worker, []).extend(tickets)
-        actions.extend(Submit(worker, tuple(tickets)) for worker, tickets in given.items())
-
-    def _next_tickets(self, chunk: int, room: int) -> list[int]:
-        """Take a message's worth of tickets to give out."""
-        if self._again and room > 0:
-            count = min(room, chunk)
-            tickets, self._again = self._again[:count], self._again[count:]
-            return tickets
-        count = int(min(chunk, self._left()))
-        if count <= 0 or count > room or self._unsubmitted - self._next + count > self._pace.depth:
-            return []
-        self._unsubmitted += count
-        return list(range(self._unsubmitted - count, self._unsubmitted))
-
-    def _left(self) -> float:
-        """Tasks of this epoch that may be submitted now."""
-        bound = math.inf if self._steps is None else self._steps
-        if self._ahead is not None:
-            bound = min(bound, max(self._ahead, self.step + self._wanted))
-        return bound - (self._unsubmitted - self._first)
+    def _awaited(self) -> bool:
+        """Whether what the consumer waits for is being made."""
+        flying = self._roster.flying
+        return self._next in flying if self._ordered else any(ticket >= self._first for ticket in flying)

@@ -21,7 +21,6 @@ from procession.engine.link import Link
 from procession.engine.messages import Exited, Forked, Loaded, LoadFailed, NotForked, Refresh
 from procession.engine.ports import Assignment, InHand, Parked
 from procession.engine.readers import Readers
-from procession.engine.refreshes import names_of
 from procession.engine.remote import Sent
 from procession.engine.waker import Waker
 from procession.errors import TemplateDiedError, unpack
@@ -141,7 +140,7 @@ class Driver:
 
     def _refresh(self, changes: Changes) -> None:
         payload, descriptor = to_shared(pickled(changes, "source"))
-        refresh = Refresh(payload, names_of(changes))
+        refresh = Refresh(payload, (*changes.attributes, *changes.removed))
         self._link.refresh(refresh, descriptor)
         self._crew.refresh(refresh, descriptor)
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from procession.engine.collate import stacked, taken, whole
+from procession.engine.generators import Generators
 from procession.engine.wire import Layout, Parcel
 from procession.errors import harmless
 from procession.events import Failure
 from procession.order.plan import Plan
-from procession.order.randomness import Place, here, left, seed_globals
+from procession.order.randomness import Place, here, left
+from procession.partitions import Parts
 from procession.sources import Arrays
 
 
@@ -68,7 +70,7 @@ class Maker(NamedTuple):
     source: Any
     plan: Plan
     who: str  # for messages: "worker 1 (pid 4711)"
-    seeds_globals: bool  # not in threads, which share the global generators
+    generators: Generators | None  # to be seeded; None in threads, which share them
     collects: bool  # go on after a sample that raised, so that all of a batch's failures are known at once
     announce: Callable[[int], None]  # told each item before it is made
 
@@ -86,9 +88,12 @@ class Maker(NamedTuple):
         try:
             if isinstance(self.source, Arrays):
                 return taken(self.source, items)
+            if isinstance(self.source, Parts) and isinstance((found := self.source.located(items))[0], Arrays):
+                return taken(*found)
+            turns = self.plan.turns(position)
             if self.plan.batch_size is None:
-                return whole(self._ask(items[0]), items[0], before)
-            return self._stacked(items, without)
+                return whole(self._ask(items[0], turns[0]), self.plan.name(items[0]), before)
+            return self._stacked(items, turns, without)
         except Unmade as unmade:
             for _, error in unmade.failures:
                 self.note(error, self._place(position))
@@ -97,40 +102,44 @@ class Maker(NamedTuple):
             self.note(error, self._place(position))
             raise Unmade((Failure(items[0], error),), 0) from None
 
-    def _stacked(self, items: Sequence[int], without: tuple[int, ...]) -> Parcel:
-        kept = [index for index in items if index not in without] if without else items
+    def _stacked(self, items: Sequence[int], turns: Sequence[int], without: tuple[int, ...]) -> Parcel:
+        kept = [(index, turn) for index, turn in zip(items, turns, strict=True) if index not in without]
         samples = self._samples(kept)
         if without and self.plan.drop_remainder:
-            kept = [index if index in samples else kept[0] for index in items]
-        return stacked([samples[index] for index in kept], kept)
+            kept = [asked if asked in samples else kept[0] for asked in zip(items, turns, strict=True)]
+        return stacked([samples[asked] for asked in kept], [index for index, _ in kept], self.plan.name)
 
-    def _samples(self, items: Sequence[int]) -> dict[int, Any]:
-        samples: dict[int, Any] = {}
+    def _samples(self, items: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+        samples: dict[tuple[int, int], Any] = {}
         failures: list[Failure] = []
-        for index in items:
+        failed: set[int] = set()
+        for index, turn in items:
+            if index in failed:  # it comes more than once in this batch
+                continue
             try:
-                samples[index] = self._ask(index)
+                samples[index, turn] = self._ask(index, turn)
             except Unmade as unmade:
                 failures.extend(unmade.failures)
+                failed.add(index)
                 if not self.collects or not isinstance(unmade.failures[0].error, Exception):
                     break
         if failures:
-            raise Unmade(tuple(failures), len(items) - len(failures))
+            raise Unmade(tuple(failures), sum(index not in failed for index, _ in items))
         return samples
 
-    def _ask(self, index: int) -> Any:
+    def _ask(self, index: int, turn: int) -> Any:
         self.announce(index)
-        place = Place(self.plan.seed, self.plan.epoch, index)
+        place = Place(self.plan.seed, self.plan.epoch, index, turn)
         token = here(place)
-        if self.seeds_globals:
-            seed_globals(place)
+        if self.generators is not None:
+            self.generators.seed(place)
         try:
             return self.source[index]
         except BaseException as error:
-            failure = harmless(error, f"source[{index}]")
+            failure = harmless(error, self.plan.name(index))
             if failure is not error:
                 failure.__cause__ = error
-            self.note(failure, f"raised by source[{index}]")
+            self.note(failure, f"raised by {self.plan.name(index)}")
             raise Unmade((Failure(index, failure),), 0) from None
         finally:
             left(token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from procession.capture.pickling import Payload
+from procession.capture.state import Name
 from procession.engine.wire import Layout
 from procession.errors import PackedError
 from procession.order.plan import Plan
@@ -50,7 +51,7 @@ class Refresh(NamedTuple):
     """Changes to the source; the descriptor of the payload comes along. Also to the template, for workers to come."""
 
     payload: Payload
-    names: tuple[str, ...] | None  # the attributes that are changed or removed; None: the whole source is another
+    names: tuple[Name, ...]  # the attributes that are changed or removed
 
 
 # worker → training process

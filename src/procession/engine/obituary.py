@@ -11,6 +11,8 @@ from procession.engine.limits import megabytes, memory_limits
 from procession.errors import StalledError, WorkerDiedError
 from procession.order.plan import Plan
 
+MOST_NAMED = 8  # items of a batch
+
 
 class Deceased(NamedTuple):
     """A worker that is gone."""
@@ -68,7 +70,8 @@ def ending(status: int) -> str:
 
 def describe(at: At) -> str:
     """`batch 3 of epoch 0 (source[3])`."""
-    shown = f"source[{at.items[0]}]" if len(at.items) == 1 else f"source[i] for i in {_few(list(at.items))}"
+    names = [at.plan.name(item) for item in at.items[: MOST_NAMED + 1]]
+    shown = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
     return f"batch {at.position} of epoch {at.plan.epoch} ({shown})"
 
 
@@ -86,7 +89,3 @@ def _hint(status: int) -> str:
             return "Somebody sent it that signal"
         case _:
             return "The source, or a library it uses, ended the process (os._exit); a source must not do that"
-
-
-def _few(items: list[int]) -> str:
-    return str(items) if len(items) <= 8 else f"{str(items[:8])[:-1]}, …]"

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from procession.capture.state import Changes
 from procession.engine.messages import Refresh
 
 
@@ -24,9 +23,7 @@ class Refreshes:
     def add(self, refresh: Refresh, descriptor: int) -> None:
         """Keep a change; the descriptor of its payload is this object's from now on."""
         for old in list(self._kept):
-            if refresh.names is None or (
-                old.refresh.names is not None and set(old.refresh.names) <= set(refresh.names)
-            ):
+            if set(old.refresh.names) <= set(refresh.names):
                 self._kept.remove(old)
                 os.close(old.descriptor)
         self._kept.append(_Kept(refresh, descriptor))
@@ -39,12 +36,3 @@ class Refreshes:
         for kept in self._kept:
             os.close(kept.descriptor)
         self._kept.clear()
-
-
-def _overtakes(names: tuple[str, ...] | None, older: tuple[str, ...] | None) -> bool:
-    return names is None or (older is not None and set(older) <= set(names))
-
-
-def names_of(changes: Changes) -> tuple[str, ...] | None:
-    """The attributes that a change is about; None: all there is."""
-    return None if changes.whole is not None else (*changes.attributes, *changes.removed)

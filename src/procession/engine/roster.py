@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 
 MOST_QUEUED = 64  # tasks a worker may have waiting: their messages must fit its socket's buffer
@@ -20,6 +21,7 @@ class Roster:
         self._leaving: set[int] = set()  # they get no more, and are replaced when they have none
         # Workers with stale tasks. They get no others: one stuck in an epoch that nobody reads must not stop the next.
         self._behind: set[int] = set()
+        self._owners: dict[int | None, int] = {}  # partition → the worker that has it, or had it when it went
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -39,6 +41,18 @@ class Roster:
             return None
         worker = min(free, key=lambda w: len(self._tasks[w]))
         return worker, min(MOST_QUEUED, most) - len(self._tasks[worker])
+
+    def owner(self, part: int | None, coming: bool) -> int | None:
+        """The worker that owns a partition; None: it may not have more now, or is to be replaced first."""
+        worker = self._owners.get(part)
+        if worker not in self._tasks:
+            staying = [worker for worker in self._tasks if worker not in self._leaving]
+            if coming or not staying:
+                return None
+            owned = Counter(self._owners.values())
+            worker = self._owners[part] = min(staying, key=lambda worker: owned[worker])
+        free = worker not in self._behind and worker not in self._leaving and len(self._tasks[worker]) < MOST_QUEUED
+        return worker if free else None
 
     def life(self, worker: int) -> int:
         """How many more tasks a worker gets before it is replaced."""

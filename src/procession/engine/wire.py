@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from procession import tree
-from procession.capture.pickling import aligned, dumps
+from procession.capture.pickling import aligned, beside, dumps
 
 Array = npt.NDArray[Any]
 BUFFER_IN_REST = (
@@ -238,7 +238,7 @@ def _fill(target: Array, part: Array | list[Array] | Rows) -> None:
     if isinstance(part, Rows):
         rows = part.rows
         if isinstance(rows, range):
-            target[...] = part.array[rows.start : rows.stop]
+            target[...] = part.array[rows.start : rows.stop : rows.step]
         else:
             np.take(part.array, rows, axis=0, out=target, mode="clip")  # "raise" would make a copy first
     else:
@@ -254,15 +254,7 @@ def _nbytes(dtype: Any, shape: tuple[int, ...]) -> int:
 
 
 def _pickled(values: list[Any]) -> tuple[memoryview, ...]:
-    buffers: list[memoryview] = []
-
-    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
-        view = buffer.raw()
-        if view.nbytes < BUFFER_IN_REST:
-            return True
-        buffers.append(view)
-        return False
-
+    buffers, keep_in_band = beside(BUFFER_IN_REST)
     try:
         stream = pickle.dumps(values, protocol=5, buffer_callback=keep_in_band)
     except Exception:  # a class that only cloudpickle can send, such as one of __main__

@@ -18,6 +18,7 @@ from procession.capture.pickling import dumps, from_shared, loads
 from procession.capture.state import apply
 from procession.engine.arena import HAND, ITEM, Slot
 from procession.engine.channel import MOST_DESCRIPTORS, Channel, Closed
+from procession.engine.generators import Generators, generators_for
 from procession.engine.item import Maker, Unmade, WorkerInfo, working
 from procession.engine.messages import Fork, Refresh, Result, Results, Task, Work
 from procession.engine.placement import Placement
@@ -41,6 +42,7 @@ class Worker:
         self._hand = self._number * HAND.size  # where to say what is in hand
         self._item = self._hand + ITEM.size  # the second field of it
         self._maker: Maker | None = None
+        self._generators: Generators | None = None
         self._layout: Layout | None = None  # the last one sent
         self._nbytes = 0  # of the last one
         self._writing: Writing | None = None  # of the layout that was written last
@@ -64,7 +66,10 @@ class Worker:
                     case Work(tasks, plan):
                         if plan is not None:
                             who = f"worker {self._number} (pid {os.getpid()})"
-                            self._maker = Maker(self._source, plan, who, True, self._collects, self._announce)
+                            self._generators = generators_for(self._source, self._generators)
+                            self._maker = Maker(
+                                self._source, plan, who, self._generators, self._collects, self._announce
+                            )
                         self._work(tasks)
                     case Refresh(payload, _):
                         self._source = apply(from_shared(payload, descriptors[0]), self._source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from procession.config import Config
@@ -35,6 +35,7 @@ from procession.executors.serial import SerialExecutor
 from procession.executors.threads import ThreadsExecutor
 from procession.monitoring.stats import Counters
 from procession.order.plan import Plan
+from procession.order.rest import Rest
 
 LOG = logging.getLogger("procession")
 
@@ -59,15 +60,24 @@ class Performer:
         self._executor = executor
         self._waker = waker
         self._counters = counters
-        self._delivery = delivery or Delivery(config.prefetch, config.faults)
+        self._delivery = delivery or Delivery(config.prefetch, config.faults, ordered=config.ordered)
         self._clock = clock
         self._patience = Patience(config.faults.timeout)
         self.plan: Plan | None = None  # what the tasks of this epoch belong to
 
-    @property
-    def step(self) -> int:
-        """The step of the plan that is delivered next."""
-        return self._delivery.step
+    def passed(self) -> tuple[int, Sequence[int]]:
+        """See `Delivery.passed`."""
+        return self._delivery.passed()
+
+    def rest(self) -> Rest:
+        """What is left of the plan after all that has been delivered."""
+        assert self.plan is not None
+        return self.plan.after(*self.passed())
+
+    def position_of(self, ticket: int) -> int:
+        """The position of the present plan that a ticket is for."""
+        assert self.plan is not None
+        return self.plan.position(self._delivery.step_of(ticket))
 
     def begin(self, plan: Plan, source: Any, ahead: int | None) -> None:
         """Give out the tasks of `plan`; what was under way for another one is dropped when it arrives."""
@@ -76,8 +86,10 @@ class Performer:
         self.plan = plan
         most = self._config.workers
         workers = most if plan.steps is None else max(1, min(most, plan.steps))
+        workers = min(workers, plan.parts) if plan.parts else workers
         joined = self._executor.begin(plan, source, workers)
-        self._perform(self._delivery.handle(Began(plan.steps, ahead)))
+        part = (lambda step: plan.part(plan.position(step))) if plan.parts else None
+        self._perform(self._delivery.handle(Began(plan.steps, ahead, part)))
         self._join(joined)
 
     def next(self, plan: Plan, check: Callable[[], None]) -> Outcome:
@@ -168,11 +180,11 @@ class Performer:
         for action in actions:
             match action:
                 case Submit(worker, tickets):
-                    self._executor.submit(worker, self._assignments(tickets, self.plan))
+                    self._executor.submit(worker, self._assignments(tickets))
                 case Discard(batch):
                     self._executor.discard(batch)
                 case Skip(_, item, error):
-                    self._counters.skip(self.plan.epoch, item, error)
+                    self._counters.skip(self.plan.epoch, item, self.plan.name(item), error)
                 case Replace(worker, dead):
                     self._counters.recycled += not dead
                     outcome = _either(self._join(self._executor.replace(worker)), outcome)
@@ -185,9 +197,9 @@ class Performer:
     def _join(self, workers: list[int]) -> Outcome | None:
         return self._perform(self._delivery.handle(*map(Joined, workers)))
 
-    def _assignments(self, tickets: tuple[int, ...], plan: Plan) -> list[Assignment]:
-        step_of, without = self._delivery.step_of, self._delivery.without
-        return [Assignment(ticket, plan.position(step_of(ticket)), without(ticket)) for ticket in tickets]
+    def _assignments(self, tickets: tuple[int, ...]) -> list[Assignment]:
+        without = self._delivery.without
+        return [Assignment(ticket, self.position_of(ticket), without(ticket)) for ticket in tickets]
 
     def _hands(self) -> list[InHand]:
         return [] if self._config.faults.timeout is None else self._executor.in_hand()
@@ -203,13 +215,13 @@ class Performer:
             LOG.warning(
                 "The consumer has waited %.0f s for batch %d of epoch %d. %s",
                 waited,
-                self.plan.position(self._delivery.step) if self.plan else -1,
+                self.rest().first if self.plan else -1,
                 self.plan.epoch if self.plan else -1,
                 "\n".join(told) or "No worker has a batch in hand: they are still starting, or unpickling the source.",
             )
 
     def _told(self, hand: InHand, now: float) -> str:
-        item = f"source[{hand.item}]" if hand.item >= 0 else "a batch as such"
+        item = self.plan.name(hand.item) if self.plan and hand.item >= 0 else "a batch as such"
         stack = self._executor.stack(hand.worker)
         return (
             f"{hand.who.capitalize()} has been at {item} for {now - hand.since:.0f} s; Faults(timeout=...) would end "

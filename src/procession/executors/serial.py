@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import nullcontext
 from typing import Any
 
 from procession.config import Faults
 from procession.engine.arena import Slot
+from procession.engine.generators import Generators, generators_for
 from procession.engine.item import Maker, Unmade
 from procession.engine.landing import Landing
 from procession.engine.ports import Assignment, InHand, Parked
 from procession.errors import EpochAbandonedError
 from procession.events import Done, Event, Failed, Failure
 from procession.order.plan import Plan
-from procession.order.randomness import globals_restored
 
 
 class SerialExecutor:
@@ -26,12 +27,14 @@ class SerialExecutor:
         self._tasks: deque[tuple[Assignment, Slot]] = deque()
         self._dropped: list[Event] = []  # tasks that will not be done, to be reported as such
         self._maker: Maker | None = None
+        self._generators: Generators | None = None
         self._joined = False
 
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is used as it is."""
         collects = self._faults.on_error != "raise"
-        self._maker = Maker(source, plan, "the training process", True, collects, _announce_to_nobody)
+        self._generators = generators_for(source, self._generators)
+        self._maker = Maker(source, plan, "the training process", self._generators, collects, _announce_to_nobody)
         while self._tasks:  # of an epoch that was abandoned
             task, slot = self._tasks.popleft()
             self._landing.arena.reclaim(slot)
@@ -55,7 +58,7 @@ class SerialExecutor:
         task, slot = self._tasks.popleft()
         start = time.perf_counter()
         try:
-            with globals_restored():
+            with self._generators.kept() if self._generators else nullcontext():
                 parcel = self._maker.make(task.position, task.without)
             parked = self._landing.park_here(parcel, slot)
         except Unmade as unmade:

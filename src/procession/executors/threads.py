@@ -155,7 +155,7 @@ class ThreadsExecutor:
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is shared with the threads as it is."""
         collects = self._faults.on_error != "raise"
-        self._maker = Maker(source, plan, "a thread", False, collects, lambda _: None)
+        self._maker = Maker(source, plan, "a thread", None, collects, lambda _: None)
         return [self._start(place) for place in range(workers) if place not in self._places()]
 
     def submit(self, worker: int, assignments: list[Assignment]) -> None:
@@ -232,11 +232,11 @@ class ThreadsExecutor:
         self._given_up.append(thread)
         self._flying -= 1
         index, items = thread.index, job.maker.plan.items(job.task.position)
-        left = len(items) - len(job.task.without) - 1 if index >= 0 else 0
+        left = sum(item not in (*job.task.without, index) for item in items) if index >= 0 else 0
         blamed = index if index >= 0 else items[0]
         error = StalledError(
             f"thread {thread.place} was given up after {seconds:.1f} s over batch {job.task.position} of epoch "
-            f"{job.maker.plan.epoch} (source[{blamed}]): Faults(timeout={self._faults.timeout:g}) allows "
+            f"{job.maker.plan.epoch} ({job.maker.plan.name(blamed)}): Faults(timeout={self._faults.timeout:g}) allows "
             f"{self._faults.timeout:g} s for one batch. A thread cannot be ended, so it goes on; with "
             f"executor='processes' it would end\nIts Python stack:\n{stack}"
         )

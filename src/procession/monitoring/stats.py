@@ -15,7 +15,8 @@ class SkippedItem:
     """An item that was left out."""
 
     epoch: int
-    index: int
+    index: int  # of partitions: index * partitions + partition, as `name` says
+    name: str  # `source[7]`, `source[partition][index]`
     error: str  # type and the beginning of the text of what was raised
 
 
@@ -86,14 +87,14 @@ class Counters:
         """Items left out of the present epoch."""
         return len(self._skipped_now)
 
-    def skip(self, epoch: int, index: int, error: BaseException) -> None:
+    def skip(self, epoch: int, index: int, name: str, error: BaseException) -> None:
         """An item is left out; what was only looked at before is not counted twice."""
         if index in self._skipped_now:
             return
         self._skipped_now.add(index)
         text = str(error).partition("\n")[0]
         shown = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
-        item = SkippedItem(epoch, index, f"{type(error).__name__}: {shown}")
+        item = SkippedItem(epoch, index, name, f"{type(error).__name__}: {shown}")
         self.skips += 1
         if len(self.skipped) < MOST_SKIPPED:
             self.skipped.append(item)

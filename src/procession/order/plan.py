@@ -1,54 +1,82 @@
-"""The plan of one epoch: how many positions it has, and which items each of them holds."""
+"""The plan of one epoch: how many positions it has, which items each of them holds, and which are still to come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from procession.order.shuffle import permutation
+from procession.order.batches import Batches
+from procession.order.interleave import Interleaved
+from procession.order.rest import Rest
 
 
 class Plan(NamedTuple):
-    """What one epoch delivers; small, immutable, and the same in every process.
+    """What one epoch delivers; small, immutable, and the same in every process."""
 
-    An item is what `source[i]` gives: a batch if `batch_size` is None, else a sample.
-    """
-
-    length: int | None  # items in the source; None: endless
-    batch_size: int | None
-    drop_remainder: bool
-    shuffle: bool
-    seed: int
-    epoch: int
+    order: Batches | Interleaved
     probes: tuple[int, ...] = ()  # positions made once more, before the epoch's own, for a look at them
-    first: int = 0  # the position to begin with: those before it have been delivered
+    rest: Rest = Rest()
+
+    @property
+    def seed(self) -> int:
+        """What all random numbers of the epoch come from, beside `epoch`."""
+        return self.order.seed
+
+    @property
+    def epoch(self) -> int:
+        """Which epoch it is."""
+        return self.order.epoch
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many items make a batch; None: an item is one."""
+        return self.order.batch_size
+
+    @property
+    def drop_remainder(self) -> bool:
+        """Whether all batches have one size."""
+        return self.order.drop_remainder
 
     @property
     def positions(self) -> int | None:
         """Batches in the epoch, without the probes; None: endless."""
-        if self.length is None or self.batch_size is None:
-            return self.length
-        whole, rest = divmod(self.length, self.batch_size)
-        return whole + (1 if rest and not self.drop_remainder else 0)
+        return self.order.positions
 
     @property
     def steps(self) -> int | None:
-        """Tasks to do: the probes, then the positions from `first` on."""
+        """Tasks to do: the probes, then the positions that are left."""
         positions = self.positions
-        return None if positions is None else len(self.probes) + positions - self.first
+        return None if positions is None else len(self.probes) + self.rest.count(positions)
+
+    def after(self, passed: int, early: Sequence[int]) -> Rest:
+        """What is left when the steps below `passed`, and the `early` ones, are done."""
+        probes, rest = len(self.probes), self.rest
+        first = rest.position(max(0, passed - probes))
+        own = (self.position(step) for step in early if step >= probes)
+        return Rest.after(first, [*(position for position in rest.early if position >= first), *own])
+
+    @property
+    def parts(self) -> int:
+        """How many partitions there are; 0 if the source is whole."""
+        return len(self.order.parts) if isinstance(self.order, Interleaved) else 0
 
     def position(self, step: int) -> int:
         """Which position the task number `step` is for."""
-        return self.probes[step] if step < len(self.probes) else self.first + step - len(self.probes)
+        probes = self.probes
+        return probes[step] if step < len(probes) else self.rest.position(step - len(probes))
 
     def items(self, position: int) -> Sequence[int]:
-        """The indices of the source that make the batch at `position`."""
-        size = self.batch_size or 1
-        span = range(position * size, (position + 1) * size)
-        if self.length is None:
-            return span
-        span = span[: max(0, self.length - span.start)]
-        if not self.shuffle:
-            return span
-        order: list[int] = permutation(self.length, self.seed, self.epoch)[span.start : span.stop].tolist()
-        return order
+        """The items that make the batch at `position`: indices of the source, or of partitions as `name` says."""
+        return self.order.items(position)
+
+    def turns(self, position: int) -> Sequence[int]:
+        """For each of these items which time it comes in this epoch; 0 where it comes once."""
+        return self.order.turns(position)
+
+    def part(self, position: int) -> int | None:
+        """Which partition the batch at `position` is of; None: the source is not partitioned."""
+        return self.order.part(position)
+
+    def name(self, item: int) -> str:
+        """What the user calls an item."""
+        return self.order.name(item)

@@ -15,11 +15,12 @@ from procession.config import Faults
 from procession.engine.ports import Assignment, InHand
 from procession.engine.roster import MOST_QUEUED
 from procession.events import Died, Done, Event, Failed, Failure, NotStarted, Outgrown, TemplateDied
+from procession.order.batches import Batches
 from procession.order.plan import Plan
 from procession.testing.book import Bad, Batch, Book, Crash, Token
 
 LONG_SECONDS = 1000.0  # what a task takes that seems stuck
-NOTHING = Plan(0, None, False, False, 0, -1)
+NOTHING = Plan(Batches(0, epoch=-1))
 
 
 class Dice:
@@ -73,6 +74,7 @@ class ScriptedExecutor:
         if worker in self._tasks:  # else its death is about to be told
             self._tasks[worker].extend(assignments)
             assert len(self._tasks[worker]) <= MOST_QUEUED, "more than its socket holds"
+            self._check_owners()
             self._take_up(worker)
         flying = sum(self._old[task.ticket] is self._plan for tasks in self._tasks.values() for task in tasks)
         kept = sum(not token.copy and token.batch.epoch == self._plan.epoch for token in self.tokens.values())
@@ -143,6 +145,14 @@ class ScriptedExecutor:
     def queued(self) -> list[deque[Assignment]]:
         """The tasks of each worker."""
         return list(self._tasks.values())
+
+    def _check_owners(self) -> None:
+        """A partition's tasks of this epoch are all one worker's, in order but for those made again."""
+        owners: dict[int, int] = {}
+        for worker, tasks in self._tasks.items():
+            for task in tasks:
+                if self._old[task.ticket] is self._plan and (part := self._plan.part(task.position)) is not None:
+                    assert owners.setdefault(part, worker) == worker, "two workers have one partition"
 
     def _happen(self, timeout: float | None) -> list[Event]:  # noqa: C901, PLR0911 - a table
         busy = [worker for worker, tasks in self._tasks.items() if tasks]

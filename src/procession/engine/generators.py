@@ -1,0 +1,266 @@
+"""The global generators that a source may use, seeded around each item by the item's place.
+
+    place ──BLAKE2b──> 128 bits = the state of one PCG64 ──> | 624 words | 624 words | 624 words |
+                                                                `random`    numpy       torch
+
+Each word is 32 bits of a Mersenne Twister's state, which is what all three are. Seeding them by their own `seed` takes
+14 µs, half of a worker's time on small batches; to write the words where the generators keep them takes 5. Where they
+do is looked up and proven once; where it is not as expected, the same words go in by the official way, so that the
+numbers are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import importlib
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.random import mtrand
+
+from procession.capture.naming import named
+from procession.order.randomness import Place
+from procession.sources import Arrays
+
+Words = npt.NDArray[np.uint32]
+LITTLE = np.dtype("<u8")
+HALVES = np.dtype("<u4")
+WORDS = 624  # of a Mersenne Twister; at position 624 it makes new ones before it draws
+INCREMENT = 0xDA3E39CB94B95BDB5851F42D4C957F2D | 1  # of the PCG64: which does not matter, but that it is odd
+
+
+class Generators:
+    """Seeds the global generators of `random`, numpy, torch and TensorFlow for one source.
+
+    torch's wherever torch has been imported. TensorFlow's only for a source whose own code names TensorFlow, since it
+    drops what TensorFlow has compiled for its operations, which can cost a millisecond. What either keeps elsewhere is
+    left alone: torch's generators of other devices, and the seeds of operations in a `tf.function`, which are fixed
+    when it is traced.
+    """
+
+    def __init__(self, source: Any, fast: bool = True) -> None:
+        """`fast`: write to memory where that is possible; the numbers are the same."""
+        self.source = source
+        self._frameworks = named(source)
+        for name in self._frameworks:  # otherwise the item that imports it would go without a seed
+            with contextlib.suppress(Exception):  # where it fails, it fails for the source too, which says so
+                importlib.import_module(name)
+        self._pcg = np.random.PCG64(0)
+        self._inner: dict[str, int] = {"state": 0, "inc": INCREMENT}
+        self._state: Any = {"bit_generator": "PCG64", "state": self._inner, "has_uint32": 0, "uinteger": 0}
+        self._python = _Python(fast)
+        self._numpy = _Numpy(fast)
+        self._torch: _Torch | None = None  # until it is imported
+
+    def seed(self, place: Place) -> None:
+        """Seed the generators for the item at `place`."""
+        digest = _digest(place)
+        self._inner["state"] = int.from_bytes(digest, "little")
+        self._pcg.state = self._state
+        torch = self._torch or self._torch_now()
+        words: Any = self._pcg.random_raw(WORDS if torch is None else WORDS + WORDS // 2)
+        words = words.astype(LITTLE, copy=False).view(HALVES)  # the same on machines of either kind
+        self._python.seed(words[:WORDS])
+        self._numpy.seed(words[WORDS : 2 * WORDS])
+        if torch is not None:
+            torch.seed(words[2 * WORDS :], int.from_bytes(digest[:8], "little"))
+        if "tensorflow" in self._frameworks and (tensorflow := sys.modules.get("tensorflow")) is not None:
+            tensorflow.random.set_seed(int.from_bytes(digest[:8], "little"))
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put the global generators back as they were: in the training process they are the user's."""
+        torch = self._torch or self._torch_now()
+        back = [self._python.keep(), self._numpy.keep()]
+        if torch is not None:
+            back.append(torch.keep())
+        if "tensorflow" in self._frameworks:
+            back.append(_keep_tensorflow())
+        try:
+            yield
+        finally:
+            for put_back in back:
+                put_back()
+
+    def _torch_now(self) -> _Torch | None:
+        generator = getattr(sys.modules.get("torch"), "default_generator", None)  # late: another thread may import it
+        if generator is not None:
+            self._torch = _Torch(generator)
+        return self._torch
+
+
+def generators_for(source: Any, before: Generators | None) -> Generators | None:
+    """Those of a source, which are the ones `before` if they are for it; None for arrays, which run nobody's code."""
+    if before is not None and before.source is source:
+        return before
+    return None if isinstance(source, Arrays) else Generators(source)
+
+
+def _digest(place: Place) -> bytes:
+    # BLAKE2b keeps any two places apart in 1 µs; SeedSequence does the same in 19, and this runs around every item.
+    name = b"%d %d %d" % (place.seed, place.epoch, place.item)
+    if place.turn:
+        name += b" %d" % place.turn
+    return hashlib.blake2b(name, digest_size=16, person=b"procession").digest()
+
+
+class _Python:
+    """The generator of `random`. In memory: `| head of an object | int index | uint32 state[624] |`."""
+
+    def __init__(self, fast: bool) -> None:
+        self._generator = getattr(random.random, "__self__", None)
+        known = fast and type(self._generator) is random.Random and _random_is_as_expected()
+        self._memory = _memory_of(self._generator) if known else None
+
+    def seed(self, words: Words) -> None:
+        if self._memory is None:
+            random.setstate((random.Random.VERSION, (*words.tolist(), WORDS), None))
+            return
+        self._memory[0] = WORDS
+        self._memory[1:] = words
+        self._generator.gauss_next = None  # type: ignore[union-attr]
+
+    @staticmethod
+    def keep() -> Callable[[], None]:
+        return functools.partial(random.setstate, random.getstate())
+
+
+def _memory_of(generator: Any) -> Words:
+    return _words_at(id(generator) + object.__basicsize__)
+
+
+def _words_at(address: int) -> Words:
+    memory: Any = (ctypes.c_uint32 * (WORDS + 1)).from_address(address)
+    return np.frombuffer(memory, np.uint32)
+
+
+@functools.cache
+def _random_is_as_expected() -> bool:
+    """Whether one that nobody uses shows in memory what it tells, and tells what is written there."""
+    room = object.__basicsize__ + 4 * (WORDS + 1)
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()  # without, objects have other heads, and threads no order
+    if sys.implementation.name != "cpython" or not locked or random.Random.__basicsize__ < room:
+        return False
+    generator = random.Random(5489)
+    memory = _memory_of(generator)
+    told = np.array(generator.getstate()[1], np.uint32)
+    if not (memory[0] == told[WORDS] and (memory[1:] == told[:WORDS]).all()):
+        return False
+    memory[0] = 7
+    memory[1:] = told[WORDS - 1 :: -1]
+    return bool(generator.getstate()[1] == (*told[WORDS - 1 :: -1].tolist(), 7))
+
+
+# In the training process other threads may draw while one generator takes another's place. Who draws holds the lock of
+# the one in place, or of the one before if it has waited for that; so both are taken, by one thread at a time.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class _Numpy:
+    """A generator of our own for numpy's global functions. In memory: `| uint32 key[624] | int pos |`.
+
+    It is put in place for every item, which is how numpy forgets the second of a pair of normal numbers. The user's
+    generator is not written to, whatever it is; nor is one that the source puts in place.
+    """
+
+    def __init__(self, fast: bool) -> None:
+        self._generator = np.random.MT19937(0)
+        self._before: Any = np.random.MT19937(0)  # the last one that was found in place
+        known = fast and _numpy_is_as_expected()
+        self._memory = _words_at(self._generator.ctypes.state_address) if known else None
+
+    def seed(self, words: Words) -> None:
+        now = mtrand.get_bit_generator()
+        if now is not self._generator:
+            self._before = now
+        with _ONE_AT_A_TIME, self._before.lock, self._generator.lock:
+            if self._memory is None:
+                self._generator.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": WORDS}}
+            else:
+                self._memory[:WORDS] = words
+                self._memory[WORDS] = WORDS
+            mtrand.set_bit_generator(self._generator)
+
+    def keep(self) -> Callable[[], None]:
+        return functools.partial(self._put_back, mtrand.get_bit_generator(), np.random.get_state(legacy=False))
+
+    def _put_back(self, theirs: Any, state: Any) -> None:
+        locks = {id(each): each.lock for each in (theirs, self._generator, mtrand.get_bit_generator())}
+        with contextlib.ExitStack() as held:
+            for lock in (_ONE_AT_A_TIME, *locks.values()):
+                held.enter_context(lock)
+            mtrand.set_bit_generator(theirs)
+        if state["has_gauss"] or theirs is self._generator:  # otherwise it is as it was, and setting takes 34 µs
+            np.random.set_state(state)
+
+
+@functools.cache
+def _numpy_is_as_expected() -> bool:
+    generator = np.random.MT19937(5489)
+    memory = _words_at(generator.ctypes.state_address)
+    told = generator.state["state"]
+    if not (memory[WORDS] == told["pos"] and (memory[:WORDS] == told["key"]).all()):
+        return False
+    memory[WORDS] = 7
+    memory[:WORDS] = told["key"][::-1]
+    now = generator.state["state"]
+    return bool(now["pos"] == 7 and (now["key"] == told["key"][::-1]).all())
+
+
+class _Torch:
+    """torch's default generator, by its `set_state`: its `manual_seed` uses only 32 of the bits that it is given.
+
+    The state is bytes: `| uint64 seed | int32 left, seeded | uint64 next | uint64 word[624] | normal numbers kept |`.
+    """
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+        self._state = _torch_state(type(generator))
+        if self._state is not None:
+            content = self._state.numpy()  # a view
+            self._number, self._words = content[:8].view(np.uint64), content[24 : 24 + 8 * WORDS].view(np.uint64)
+
+    def seed(self, words: Words, number: int) -> None:
+        if self._state is None:
+            self._generator.manual_seed(number)
+            return
+        self._number[0] = number  # what torch.initial_seed() tells
+        self._words[:] = words
+        self._generator.set_state(self._state)
+
+    def keep(self) -> Callable[[], None]:
+        return functools.partial(self._generator.set_state, self._generator.get_state())
+
+
+def _torch_state(kind: Any) -> Any:
+    """The state of a generator that is freshly seeded, to be filled; None if it does not look as it should."""
+    generator = kind()
+    generator.manual_seed(5489)
+    state = generator.get_state()
+    content = state.numpy()
+    words = np.random.RandomState(5489).get_state()[1]  # type: ignore[index]  # the same generator, the same seeding
+    head = np.array([5489, 1 | 1 << 32, 0], np.uint64).view(np.uint8)  # left 1, seeded 1, next 0
+    known = [head, np.asarray(words, np.uint64).view(np.uint8), np.zeros(40, np.uint8)]
+    return state if np.array_equal(content, np.concatenate(known)) else None
+
+
+def _keep_tensorflow() -> Callable[[], None]:
+    """By names that are private to TensorFlow, which has no others for what `tf.random.set_seed` sets."""
+    module = sys.modules.get("tensorflow.python.eager.context")
+    state = getattr(getattr(module, "context", dict)(), "__dict__", {})
+    before = {name: state[name] for name in ("_seed", "_rng") if name in state}
+
+    def put_back() -> None:
+        for name in ("_seed", "_rng"):
+            state.pop(name, None)
+        state.update(before)
+
+    return put_back
