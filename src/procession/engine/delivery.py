@@ -55,9 +55,8 @@ class Delivery:
         self._roster = Roster(faults.recycle_after)
         self._handout = Handout(self._roster, self._pace)
         self._first = 0  # ticket of the present epoch's first step
-        # Invariant: _first <= _next <= unsubmitted; tickets of this epoch in [_next, unsubmitted) are each in exactly
-        # one of _ready, _early, the handout's `again` and the roster; tickets below _first are stale and only in the
-        # roster.
+        # Invariant: _first <= _next <= unsubmitted; tickets in [_next, unsubmitted) are each in exactly one of _ready,
+        # _early, the handout's `again` and the roster; tickets below _first are stale and only in the roster.
         self._next = 0  # the first ticket the consumer has not been given
         self._early: set[int] = set()  # those it was given before their turn; empty if ordered. _next is not in it
         self._ready: dict[int, Done | Refused | Skipped] = {}  # in the order in which they arrived
@@ -94,8 +93,7 @@ class Delivery:
     def at_hand(self) -> Done | None:
         """The next batch if it is there, and taking it leaves nothing else to do: the short way for `Wanted`."""
         due = self._due()
-        done = None if due is None else self._ready[due]
-        if due is None or type(done) is not Done or self.has_room(1):
+        if due is None or type(done := self._ready[due]) is not Done or self.has_room(1):
             return None
         del self._ready[due]
         self._pass(due)

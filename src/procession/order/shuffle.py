@@ -175,6 +175,8 @@ def windowed(numbers: I64, size: int, bounds: range, key: Key) -> I64:
 
 def _sorted_windows(numbers: I64, size: int, bounds: range, key: Key) -> I64:
     """The same for all windows at once: one row for each, sorted by random keys."""
+    if not len(numbers):
+        return numbers
     windows, rows = np.unique(numbers // size, return_inverse=True)
     members = windows[:, None] * size + np.arange(size)
     keys = drawn(members, key)
