@@ -27,6 +27,7 @@ from procession import (
     StalledError,
     TemplateDiedError,
     WorkerDiedError,
+    worker_info,
 )
 from procession.testing.zoo import ENDINGS, MOMENTS, Mortal
 from tests.conftest import ExecutorName
@@ -392,6 +393,29 @@ def test_more_changes_than_a_stuck_worker_can_hold(tmp_path: Path) -> None:
     with Loader(Changing(), workers=2, prefetch=8) as loader:
         for epoch in range(1, 1200):
             assert next(iter(loader)).tolist() == [0, epoch]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_is_done_is_not_held_back_by_the_task_after_it(tmp_path: Path, ordered: bool) -> None:
+    """Tiny batches travel several to a message; in the second epoch one of them does not end."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    def make(i: int) -> Any:
+        info = worker_info()
+        if info is not None and (i, info.epoch) == (70, 1):
+            gate.read_bytes()
+        return np.array([i])
+
+    with Loader(Made(make, 200), workers=2, ordered=ordered) as loader:
+        list(loader)
+        batches = iter(loader)
+        early = [int(next(batches)[0]) for _ in range(70)]
+        gate.write_bytes(b"go on")
+        late = [int(batch[0]) for batch in batches]
+        assert sorted(early + late) == list(range(200))
+        assert not ordered or early == list(range(70))
+        assert loader.statistics().deaths == 0
 
 
 # --- recycling ---

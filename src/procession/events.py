@@ -61,10 +61,17 @@ class TemplateDied(NamedTuple):
     describe: Callable[[], BaseException]
 
 
+class Held(NamedTuple):
+    """A worker has been at `ticket` for a while: what it did before, of the same message, it has not told yet."""
+
+    worker: int
+    ticket: int
+
+
 class Lost(NamedTuple):
     """All workers are gone, and none can be had in this epoch."""
 
     error: BaseException
 
 
-Event = Done | Failed | Died | NotStarted | Outgrown | TemplateDied | Lost
+Event = Done | Held | Failed | Died | NotStarted | Outgrown | TemplateDied | Lost

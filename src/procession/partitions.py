@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -72,8 +73,10 @@ class View:
     """Some items of a source, in an order of its own; the source is not copied."""
 
     def __init__(self, source: Any, rows: Rows) -> None:
-        self.source = source
-        self.rows = rows
+        if isinstance(source, View):  # what is viewed is always the user's own object, which may have hooks
+            source, rows = source.source, _through(source.rows, rows)
+        self.source: Any = source
+        self.rows: Rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,26 +135,35 @@ def opened(source: Any, batch_size: int | None) -> Any:
         return sources.check(source, batch_size)
     found = []
     for part, one in enumerate(source):
-        try:
+        with located(part, len(source)):
+            if isinstance(one, Partitions):
+                raise SourceTypeError(
+                    "a partition is itself Partitions, which have no batches or samples of their own. Put all sources "
+                    "side by side: procession.Partitions([*one, *other])"
+                )
             found.append(sources.check(one, batch_size))
-        except Exception as error:
-            error.add_note(f"procession: this is partition {part} of {len(source)}, source[{part}]")
-            raise
     return Parts(tuple(found))
+
+
+@contextlib.contextmanager
+def located(part: int, count: int) -> Iterator[None]:
+    """Say on an exception which partition it is about."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"procession: this is partition {part} of {count}, source[{part}]")
+        raise
 
 
 def members(indexed: Any) -> list[Any]:
     """The objects of the user's that a source consists of, each once; the same in every process that has a copy."""
-    if not isinstance(indexed, Parts):
-        return [indexed]
-    found = (part.source if isinstance(part, View) else part for part in indexed.sources)
+    parts = indexed.sources if isinstance(indexed, Parts) else (indexed,)
+    found = (part.source if isinstance(part, View) else part for part in parts)
     return list({id(one): one for one in found}.values())
 
 
 def with_member(indexed: Any, number: int, member: Any) -> Any:
     """The source with another object in the place of one of its `members`."""
-    if not isinstance(indexed, Parts):
-        return member
     old = members(indexed)[number]
 
     def exchanged(part: Any) -> Any:
@@ -159,7 +171,7 @@ def with_member(indexed: Any, number: int, member: Any) -> Any:
             return View(member, part.rows)
         return member if part is old else part
 
-    return Parts(tuple(exchanged(part) for part in indexed.sources))
+    return Parts(tuple(map(exchanged, indexed.sources))) if isinstance(indexed, Parts) else exchanged(indexed)
 
 
 def partition(source: Any, n: int, by: Literal["contiguous", "strided"] | Sequence[Any] = "contiguous") -> Partitions:
@@ -191,10 +203,10 @@ def partition(source: Any, n: int, by: Literal["contiguous", "strided"] | Sequen
     length = sources.length(indexed)
     if length is None:
         raise SourceTypeError("the source is endless (its num_batches is None): it cannot be cut into partitions")
-    count: Any = n
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= length:
+    count = _whole(n)
+    if count is None or not 1 <= count <= length:
         raise ConfigError(f"n must be an int from 1 to {length}, the number of items of the source; got {n!r}")
-    rows = _rows(length, n, by)
+    rows = _rows(length, count, by)
     if isinstance(indexed, sources.Arrays):
         return Partitions([tree.map_leaves(_taking(part), source) for part in rows])
     return Partitions([View(source, part) for part in rows])
@@ -220,6 +232,13 @@ def _rows(length: int, n: int, by: Any) -> list[Rows]:
     return [np.array(part, np.int64) for part in parts]
 
 
+def _through(outer: Rows, rows: Rows) -> Rows:
+    """Rows of what has rows itself."""
+    if isinstance(rows, range):
+        return outer[rows.start : rows.stop : rows.step]
+    return np.asarray(outer, np.int64)[rows]
+
+
 def _taking(rows: Rows) -> Callable[[Any], Any]:
     """What cuts the rows out of an array; of a range, a view."""
     if isinstance(rows, range):
@@ -229,7 +248,7 @@ def _taking(rows: Rows) -> Callable[[Any], Any]:
 
 def _is_source(value: Any) -> bool:
     kind = type(value)
-    if isinstance(value, View):
+    if isinstance(value, (View, Partitions)):
         return True
     data = isinstance(value, (str, bytes, bytearray, memoryview, Sequence, Mapping, AbstractSet, np.generic))
     if data or hasattr(kind, "__array__") or hasattr(kind, "tocsr"):
@@ -242,7 +261,12 @@ def _weights(interleave: Any, count: int) -> tuple[float, ...] | None:
         if interleave not in ("turns", "sequence"):
             raise ConfigError(f"interleave must be 'turns', 'sequence' or a weight for each source; got {interleave!r}")
         return (1.0,) * count if interleave == "turns" else None
-    weights = tuple(float(weight) for weight in interleave)
+    try:
+        weights = tuple(float(weight) for weight in interleave)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"interleave must be 'turns', 'sequence' or a weight for each source; got {interleave!r}"
+        ) from error
     if len(weights) != count:
         raise ConfigError(f"interleave has {len(weights)} weights for {count} sources: it must hold one for each")
     if not all(math.isfinite(weight) and weight > 0 for weight in weights):
@@ -253,10 +277,16 @@ def _weights(interleave: Any, count: int) -> tuple[float, ...] | None:
 
 
 def _until(until: Any, *, in_sequence: bool) -> Until:
-    number = isinstance(until, int) and not isinstance(until, bool) and until > 0
-    if not number and until not in ("all", "first"):
+    if (number := _whole(until)) is not None:
+        until = number
+    if (number is None or number < 1) and until not in ("all", "first"):
         raise ConfigError(f"until must be 'all', 'first' or a number of batches of at least 1; got {until!r}")
     if in_sequence and until != "all":
         raise ConfigError(f"until={until!r} needs sources that take turns; with interleave='sequence' it is 'all'")
     result: Until = until
     return result
+
+
+def _whole(value: Any) -> int | None:
+    """An int, of numpy too, as one of Python; None: it is something else."""
+    return None if isinstance(value, bool) or not hasattr(type(value), "__index__") else int(value.__index__())

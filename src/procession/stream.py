@@ -178,13 +178,19 @@ class Stream:
             self._samplers = Samplers(self.config)
             self._resumed = Resumed(state, strict)
             try:
-                if not self.hooks:  # which may change the length: then it is seen when the epoch begins
-                    plan = self.plan(shuffle=state.shuffled)
-                    self._resumed.check(self._setup(plan), _users_level())
+                now = self._setup(self.plan(shuffle=state.shuffled))
+                self._resumed.check(now, _users_level(), early=bool(self.hooks))
+                self.hooks.reseed(self.config.seed)
             except BaseException:
                 self.config, self._samplers, self._resumed = before
                 raise
-            self.hooks.seed = self.config.seed
+
+    def adopt(self, seed: int) -> None:
+        """Take the seed of a state that may be loaded, where none was given and none has been used."""
+        if not self.config.seed_given and self.epoch < 0 and self._resumed is None:
+            self.config = replace(self.config, seed=seed)
+            self._samplers = Samplers(self.config)
+            self.hooks.reseed(seed)
 
     @property
     def resuming(self) -> bool:

@@ -16,14 +16,15 @@ from procession.config import Config, Faults
 from procession.engine.actions import Action, Began, Deliver, Discard, End, Joined, Raise, Replace, Submit
 from procession.engine.delivery import Delivery
 from procession.engine.judge import Judge
-from procession.events import Died, Done, Failed
+from procession.events import Died, Done, Failed, Held
 from procession.executors.performer import Performer
 from procession.monitoring.stats import Counters
 from procession.order.batches import Batches
 from procession.order.interleave import Interleaved
 from procession.order.plan import Plan
 from procession.testing.book import Batch
-from procession.testing.scripted import Dice, ScriptedExecutor
+from procession.testing.dice import Dice
+from procession.testing.scripted import ScriptedExecutor
 from tests.conftest import SIMULATION_SEED
 
 SCHEDULES = 200_000
@@ -235,7 +236,9 @@ def test_no_schedule_breaks_it(chunk: int, record_property: Callable[[str, objec
             raise
         for name, times in executor.happened.items():
             happened[name] = happened.get(name, 0) + times
-    assert all(happened[name] > count / 100 for name in ("deaths", "exceptions", "late answers", "timeouts"))
+    assert all(
+        happened[name] > count / 100 for name in ("deaths", "exceptions", "late answers", "timeouts", "held back")
+    )
     record_property("simulated", {"schedules": count, **happened})
 
 
@@ -375,6 +378,13 @@ class DeliversEarlyOnesAgain(Faulty):
     def misheard(self, event: Any) -> Any:
         if isinstance(event, Done) and self._early and event.ticket in self._roster.flying:
             self._early.discard(max(self._early))
+        return event
+
+
+class TakesBackWithoutGivingOut(Faulty):
+    def misheard(self, event: Any) -> Any:
+        if isinstance(event, Held):
+            self._roster.take_back(*event)
         return event
 
 

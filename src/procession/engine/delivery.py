@@ -41,7 +41,7 @@ from procession.engine.handout import Handout
 from procession.engine.judge import Judge, Verdict, exhausted
 from procession.engine.pace import MOST_CHUNK, Pace
 from procession.engine.roster import Roster
-from procession.events import Died, Done, Event, Failed, Lost, NotStarted, Outgrown, TemplateDied
+from procession.events import Died, Done, Event, Failed, Held, Lost, NotStarted, Outgrown, TemplateDied
 
 
 class Delivery:
@@ -82,6 +82,9 @@ class Delivery:
                     self._roster.join(worker)
                     self._coming = max(0, self._coming - 1)
                     self._pace.resize(len(self._roster))
+                case Held(worker, ticket):
+                    if ticket != self._next and self._roster.flying.get(self._next) == worker and not self._lost:
+                        self._give_back(self._roster.take_back(worker, ticket))
                 case _:
                     self._went_wrong(event, actions)
         if self._wanted:
@@ -107,11 +110,6 @@ class Delivery:
         """The steps of this epoch that are behind the consumer: how many from its beginning, and which besides."""
         early = sorted(ticket - self._first for ticket in self._early) if self._early else ()
         return self._next - self._first, early
-
-    @property
-    def depth(self) -> int:
-        """How many batches may be ready or under way."""
-        return self._pace.depth
 
     def without(self, ticket: int) -> tuple[int, ...]:
         """The items to leave out of a task's batch."""

@@ -18,7 +18,8 @@ class Hooks:
     """Calls `on_epoch_begin` and `on_epoch_end` of all objects of a source that define them."""
 
     def __init__(self, indexed: Any, seed: int) -> None:
-        self.seed = seed
+        self._seed = seed
+        self._called = False  # with random numbers from that seed
         self._hooked = [(member, names) for member in members(indexed) if (names := sources.hooks(member))]
         self._generators = [Generators(member) for member, _ in self._hooked]
         # Invariant: begun is ended or ended + 1, but for a source that lets an epoch be abandoned.
@@ -27,6 +28,20 @@ class Hooks:
 
     def __bool__(self) -> bool:
         return bool(self._hooked)
+
+    def reseed(self, seed: int) -> None:
+        """Draw their random numbers from another seed.
+
+        Raises:
+            StateError: they have drawn some already.
+        """
+        if self._called and seed != self._seed:
+            raise StateError(
+                f"the state is of seed {seed}, and the source's epoch hooks have been called here with random numbers "
+                f"of seed {self._seed}: what they changed cannot be undone. Load it into a new Loader of a new source, "
+                f"or make this one with seed={seed}"
+            )
+        self._seed = seed
 
     def begin(self) -> None:
         """An epoch begins."""
@@ -62,8 +77,9 @@ class Hooks:
         for (member, names), generators in zip(self._hooked, self._generators, strict=True):
             if name not in names:
                 continue
-            place = Place(self.seed, epoch, 0, _TURNS[name])
+            place = Place(self._seed, epoch, 0, _TURNS[name])
             token = here(place)
+            self._called = True
             try:
                 with generators.kept():
                     generators.seed(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from itertools import takewhile
 
 MOST_QUEUED = 64  # tasks a worker may have waiting: their messages must fit its socket's buffer
 
@@ -16,7 +17,8 @@ class Roster:
         self._life = recycle_after or sys.maxsize  # tasks that a worker gets before it is replaced
         # Invariant: a ticket flies with one worker, in whose set of tasks it is.
         self.flying: dict[int, int] = {}  # ticket → worker
-        self._tasks: dict[int, set[int]] = {}  # worker → its flying tickets, stale ones included
+        # Worker → its flying tickets in the order in which it makes them, stale ones included.
+        self._tasks: dict[int, dict[int, None]] = {}
         self._given: dict[int, int] = {}  # worker → tasks that it has been given since it joined
         self._leaving: set[int] = set()  # they get no more, and are replaced when they have none
         # Workers with stale tasks. They get no others: one stuck in an epoch that nobody reads must not stop the next.
@@ -31,7 +33,7 @@ class Roster:
 
     def join(self, worker: int) -> None:
         """A worker is there, with nothing to do."""
-        self._tasks.setdefault(worker, set())
+        self._tasks.setdefault(worker, {})
         self._given[worker] = 0
 
     def freest(self, most: int) -> tuple[int, int] | None:
@@ -62,7 +64,7 @@ class Roster:
         """Let tickets fly with a worker."""
         for ticket in tickets:
             self.flying[ticket] = worker
-            self._tasks[worker].add(ticket)
+            self._tasks[worker][ticket] = None
             self._given[worker] += 1
         if self.life(worker) <= 0:
             self._leaving.add(worker)
@@ -72,10 +74,21 @@ class Roster:
         if self.flying.get(ticket) != worker:
             return False
         del self.flying[ticket]
-        self._tasks[worker].discard(ticket)
+        self._tasks[worker].pop(ticket, None)
         if not self._tasks[worker]:
             self._behind.discard(worker)
         return True
+
+    def take_back(self, worker: int, ticket: int) -> list[int]:
+        """Take from a worker what it was given before `ticket`, if another can do it; its own answers come too late."""
+        others = [w for w in self._tasks if w != worker and w not in self._behind and w not in self._leaving]
+        if not others or self._owners:
+            return []
+        taken = list(takewhile(lambda t: t != ticket, self._tasks[worker]))
+        for t in taken:
+            self.land(worker, t)
+        self._behind.add(worker)
+        return taken
 
     def retire(self, worker: int) -> None:
         """Give a worker no more tasks."""

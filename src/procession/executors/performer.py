@@ -29,7 +29,7 @@ from procession.engine.patience import Patience
 from procession.engine.ports import Assignment, Executor, InHand, Parked
 from procession.engine.waker import Waker, interrupts
 from procession.errors import EpochAbandonedError
-from procession.events import Died, Done, Event, NotStarted, TemplateDied
+from procession.events import Died, Done, Event, Held, NotStarted, TemplateDied
 from procession.executors.processes import ProcessesExecutor
 from procession.executors.serial import SerialExecutor
 from procession.executors.threads import ThreadsExecutor
@@ -125,7 +125,7 @@ class Performer:
             events = self._executor.wait(self._patience.seconds(self._hands(), self._clock()))
         if not events:
             check()
-            self._look_around()
+            return self._look_around()
         return events
 
     def settle(self, check: Callable[[], None]) -> None:
@@ -204,9 +204,12 @@ class Performer:
     def _hands(self) -> list[InHand]:
         return [] if self._config.faults.timeout is None else self._executor.in_hand()
 
-    def _look_around(self) -> None:
-        """Nothing has come for a while: end who is overdue, or say what is waited for."""
+    def _look_around(self) -> list[Event]:
+        """Nothing has come for a while: see who holds something, end who is overdue, or say what is waited for."""
         now = self._clock()
+        held: list[Event] = [
+            Held(hand.worker, hand.ticket) for hand in self._patience.held_up(self._executor.in_hand(), now)
+        ]
         for hand in self._patience.overdue(self._hands(), now):
             self._executor.end_overdue(hand.worker)
         waited = self._patience.notice(now)
@@ -219,6 +222,7 @@ class Performer:
                 self.plan.epoch if self.plan else -1,
                 "\n".join(told) or "No worker has a batch in hand: they are still starting, or unpickling the source.",
             )
+        return held
 
     def _told(self, hand: InHand, now: float) -> str:
         item = self.plan.name(hand.item) if self.plan and hand.item >= 0 else "a batch as such"

@@ -16,7 +16,7 @@ from procession.order.sampler import InOrder, Sampler
 from procession.order.sampling import given
 from procession.order.shuffle import Shuffled
 from procession.order.state import Setup
-from procession.partitions import Partitions, Parts
+from procession.partitions import Partitions, Parts, View, located
 
 LOOKED_AT = 64  # rows of an array that its fingerprint is taken from
 
@@ -30,9 +30,12 @@ def arranged(source: Any, indexed: Any, config: Config, sampler: Sampler, epoch:
     """
     if not isinstance(indexed, Parts):
         return _batches(indexed, config, sampler, epoch, 0)
-    parts = tuple(_batches(one, config, sampler, epoch, part) for part, one in enumerate(indexed.sources))
+    parts = []
+    for part, one in enumerate(indexed.sources):
+        with located(part, len(indexed.sources)):
+            parts.append(_batches(one, config, sampler, epoch, part))
     how = source if isinstance(source, Partitions) else Partitions(source)
-    return Interleaved(parts, how.weights, how.until)
+    return Interleaved(tuple(parts), how.weights, how.until)
 
 
 def _batches(source: Any, config: Config, sampler: Sampler, epoch: int, part: int) -> Batches:
@@ -95,12 +98,19 @@ def fingerprint(indexed: Any) -> str:
     if isinstance(indexed, Parts):
         own = "; ".join(map(fingerprint, indexed.sources))
         return f"{len(indexed.sources)} partitions, crc {zlib.crc32(own.encode()):08x}"
+    if isinstance(indexed, View):
+        rows = indexed.rows
+        seen = repr(rows) if isinstance(rows, range) else repr((len(rows), _some(rows).tolist()))
+        return f"{fingerprint(indexed.source)}, rows crc {zlib.crc32(seen.encode()):08x}"
     if not isinstance(indexed, sources.Arrays):
         return f"{type(indexed).__module__}.{type(indexed).__qualname__}"[-200:]
     crc = 0
     for array in tree.leaves(indexed.arrays):
-        rows = np.linspace(0, len(array) - 1, min(LOOKED_AT, len(array))).astype(int)
-        seen = array[rows]
+        seen = _some(array)
         data = repr(seen.tolist()).encode() if seen.dtype.hasobject else np.ascontiguousarray(seen).tobytes()
         crc = zlib.crc32(f"{array.dtype}{array.shape[1:]}".encode() + data, crc)
     return f"arrays, crc {crc:08x}"
+
+
+def _some(array: Any) -> Any:
+    return array[np.linspace(0, len(array) - 1, min(LOOKED_AT, len(array))).astype(int)]

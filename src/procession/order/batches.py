@@ -86,7 +86,7 @@ class Batches(NamedTuple):
         return start, stop
 
 
-@lru_cache(maxsize=8)  # the tasks of a worker come from one block after another
+@lru_cache(maxsize=256)  # 2 MiB: the tasks of a worker come from one block after another of each of its partitions
 def _block(batches: Batches, number: int) -> Indices:
     length, share = batches.length, batches.share
     assert length is not None and share is not None

@@ -17,6 +17,8 @@ from functools import cached_property, lru_cache
 from math import gcd, lcm
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from procession.order.batches import Batches
 
 MOST_TURNS = 1024  # in a cycle: what finer weights are rounded to
@@ -28,10 +30,10 @@ class Phase(NamedTuple):
     """Positions in which the same partitions take turns."""
 
     start: int
-    base: tuple[int, ...]  # batches of each partition before it
+    base: dict[int, int]  # for each partition that takes turns, its batches before it
     cycle: tuple[int, ...]  # which partition has which turn
     ranks: tuple[int, ...]  # for each turn how many the same partition had before it in the cycle
-    quotas: tuple[int, ...]  # turns of each partition in a cycle
+    quotas: dict[int, int]  # turns of each partition in a cycle
 
     def find(self, position: int) -> tuple[int, int]:
         """The partition at a position, and which of its batches it is."""
@@ -39,21 +41,23 @@ class Phase(NamedTuple):
         part = self.cycle[turn]
         return part, self.base[part] + cycles * self.quotas[part] + self.ranks[turn]
 
-    def used(self, steps: int) -> tuple[int, ...]:
-        """Batches of each partition before and in so many positions of it."""
+    def used(self, steps: int) -> dict[int, int]:
+        """Batches of each of its partitions before and in so many positions of it."""
         cycles, turn = divmod(steps, len(self.cycle))
-        counts = [before + cycles * quota for before, quota in zip(self.base, self.quotas, strict=True)]
+        counts = {part: before + cycles * self.quotas[part] for part, before in self.base.items()}
         for part in self.cycle[:turn]:
             counts[part] += 1
-        return tuple(counts)
+        return counts
 
-    def lasts(self, part: int, length: int) -> int:
-        """Positions from its start to the last of a partition, that one included."""
-        cycles, left = divmod(length - self.base[part] - 1, self.quotas[part])
-        turn = next(
-            turn for turn, (p, rank) in enumerate(zip(self.cycle, self.ranks, strict=True)) if (p, rank) == (part, left)
-        )
-        return cycles * len(self.cycle) + turn + 1
+    def lasts(self, lengths: Sequence[int | None]) -> int | None:
+        """Positions from its start to where a partition ends, that one included; None: none does."""
+        ends: dict[tuple[int, int], int] = {}  # partition and rank of its last batch → whole cycles before that
+        for part, before in self.base.items():
+            if (length := lengths[part]) is not None:
+                cycles, rank = divmod(length - before - 1, self.quotas[part])
+                ends[part, rank] = cycles
+        turns = enumerate(zip(self.cycle, self.ranks, strict=True))
+        return min((ends[last] * len(self.cycle) + turn + 1 for turn, last in turns if last in ends), default=None)
 
 
 @dataclass(frozen=True)
@@ -161,26 +165,26 @@ def course(
     count = len(lengths)
     whole = turns_of(weights) if weights else (1,) * count
     phases: list[Phase] = []
-    start, base, last = 0, (0,) * count, count - 1
-    while True:
-        active = [part for part, length in enumerate(lengths) if length is None or base[part] < length]
-        if not active or (phases and until == "first"):
-            return tuple(phases), start
-        if weights is None:
-            active = active[:1]
-        active.sort(key=lambda part: (part - last - 1) % count)  # who would be next goes on
-        phase = Phase(start, base, *cycle_of(active, whole))
+    left = [part for part, length in enumerate(lengths) if length != 0]
+    start, done, last = 0, dict.fromkeys(left, 0), count - 1
+    while left and not (phases and until == "first"):
+        active = left[:1]
+        if weights is not None:  # who would be next goes on
+            active = [*left[(at := bisect_right(left, last)) :], *left[:at]]
+        phase = Phase(start, {part: done[part] for part in active}, *cycle_of(active, whole))
         phases.append(phase)
-        if isinstance(until, int):
-            return tuple(phases), until
-        ends = [phase.lasts(part, length) for part in active if (length := lengths[part]) is not None]
-        if not ends:
-            return tuple(phases), None
-        start, base, last = start + min(ends), phase.used(min(ends)), phase.find(start + min(ends) - 1)[0]
+        steps = phase.lasts(lengths)
+        if isinstance(until, int) or steps is None:
+            return tuple(phases), until if isinstance(until, int) else None
+        done |= phase.used(steps)
+        start, last = start + steps, phase.find(start + steps - 1)[0]
+        left.remove(last)  # only one ends at a time
+    return tuple(phases), start
 
 
 def turns_of(weights: tuple[float, ...]) -> tuple[int, ...]:
     """Weights as whole numbers of turns in a cycle, at least 1 each; exact where that takes few, else to 0.1 %."""
+    weights = tuple(weight / max(weights) for weight in weights)  # so that their sum is finite
     total = sum(weights)
     shares = [Fraction(weight / total).limit_denominator(MOST_TURNS) for weight in weights]
     scale = lcm(*(share.denominator for share in shares))
@@ -191,19 +195,22 @@ def turns_of(weights: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(max(1, round(MOST_TURNS * weight / total)) for weight in weights)
 
 
-def cycle_of(active: list[int], turns: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def cycle_of(active: list[int], turns: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], dict[int, int]]:
     """The turns of a cycle, evenly spread (smooth weighted round-robin), with ranks and quotas."""
-    credit = dict.fromkeys(active, 0)
+    common = gcd(*(turns[part] for part in active))
+    quotas = {part: turns[part] // common for part in active}
+    total = sum(quotas.values())
+    if total == len(active):
+        return tuple(active), (0,) * total, quotas
+    shares = np.array([*quotas.values()])
+    credit = np.zeros_like(shares)
     seen = dict.fromkeys(active, 0)
-    total = sum(turns[part] for part in active)
     cycle, ranks = [], []
     for _ in range(total):
-        for part in active:
-            credit[part] += turns[part]
-        chosen = max(active, key=credit.__getitem__)  # the first of equals
-        credit[chosen] -= total
-        cycle.append(chosen)
+        credit += shares
+        at = credit.argmax()  # the first of equals
+        credit[at] -= total
+        cycle.append(chosen := active[at])
         ranks.append(seen[chosen])
         seen[chosen] += 1
-    quotas = tuple(turns[part] if part in credit else 0 for part in range(len(turns)))
     return tuple(cycle), tuple(ranks), quotas

@@ -93,14 +93,18 @@ class Resumed:
     def __init__(self, state: State, strict: bool) -> None:
         self.state = state
         self._strict = strict
+        self._told: set[str] = set()  # differences that have been warned of
 
-    def check(self, now: Setup, stacklevel: int) -> None:
-        """Compare it with the loader.
+    def check(self, now: Setup, stacklevel: int, *, early: bool = False) -> None:
+        """Compare it with the loader; `early`: but for what the source's hooks may change before the epoch begins.
 
         Raises:
             StateError: they differ; or, if it need not be strict, that is only warned of.
         """
         found = differences(self.state, now)
+        for name in {*self._told, *(("length", "order") if early else ())} & found.keys():
+            del found[name]
+        self._told |= found.keys()
         if found and self._strict:
             raise StateError(
                 f"the saved state does not fit this loader: {told(found)}. Make the loader as it was; or go on all the "
@@ -116,8 +120,7 @@ class Resumed:
         Raises:
             StateError: it does not fit.
         """
-        if self._strict:
-            self.check(now, 1)
+        self.check(now, 3)
         if not differences(self.state, now):
             return self.state.rest
         first = carried_over(self.state, now)

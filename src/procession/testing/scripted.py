@@ -8,7 +8,6 @@ Book:   what was asked for, made, failed and left out, from which the only right
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
 from typing import Any
 
 from procession.config import Faults
@@ -18,20 +17,10 @@ from procession.events import Died, Done, Event, Failed, Failure, NotStarted, Ou
 from procession.order.batches import Batches
 from procession.order.plan import Plan
 from procession.testing.book import Bad, Batch, Book, Crash, Token
+from procession.testing.dice import Dice
 
 LONG_SECONDS = 1000.0  # what a task takes that seems stuck
 NOTHING = Plan(Batches(0, epoch=-1))
-
-
-class Dice:
-    """Numbers that decide; when they run out, everything goes well."""
-
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = iter(numbers)
-
-    def roll(self, sides: int) -> int:
-        """A number below `sides`; 0 is the harmless one."""
-        return next(self._numbers, 0) % sides
 
 
 class ScriptedExecutor:
@@ -54,12 +43,11 @@ class ScriptedExecutor:
         self._since: dict[int, float] = {}
         self._slow: set[int] = set()  # workers whose task in hand takes LONG_SECONDS
         self._pending: list[Event] = []  # will be told with the next wait
+        self._untold: dict[int, list[Done]] = {}  # worker → made, and told with what comes next
         self._template_lives = True
         self._fallen = 0  # workers that went with their template
         self._failed_loads = 0  # in a row
         self.happened: Counter[str] = Counter()
-
-    # --- the port ---
 
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`."""
@@ -77,10 +65,11 @@ class ScriptedExecutor:
             self._check_owners()
             self._take_up(worker)
         flying = sum(self._old[task.ticket] is self._plan for tasks in self._tasks.values() for task in tasks)
-        kept = sum(not token.copy and token.batch.epoch == self._plan.epoch for token in self.tokens.values())
-        if self.most_flying is not None:
-            # One that has just been delivered is not opened yet.
-            assert flying + kept <= self.most_flying + 1, "more under way than was asked for"
+        untold = {done.batch.number for made in self._untold.values() for done in made}
+        told = [token for token in self.tokens.values() if not token.copy and token.number not in untold]
+        kept = sum(token.batch.epoch == self._plan.epoch for token in told)
+        # One that has just been delivered is not opened yet.
+        assert flying + kept <= (self.most_flying or 10**6) + 1, "more under way than was asked for"
 
     def wait(self, timeout: float | None) -> list[Event]:
         """Let something happen."""
@@ -203,8 +192,22 @@ class ScriptedExecutor:
         self.tokens[token.number] = token
         self._take_up(worker)
         done = Done(worker, task.ticket, token, 1e-3)
-        self.history.append(done)
-        return [done]
+        if self._tasks[worker] and self.dice.roll(6) == 1:
+            self.happened["held back"] += 1
+            self._untold.setdefault(worker, []).append(done)
+            return []
+        return self._tell(worker, done)
+
+    def _tell(self, worker: int, *done: Done) -> list[Event]:
+        """What a worker has made is told."""
+        made = [*self._untold.pop(worker, []), *done]
+        self.history.extend(made)
+        return list(made)
+
+    def _forget(self, worker: int) -> None:
+        """What a worker has made goes with it."""
+        for done in self._untold.pop(worker, []):
+            del self.tokens[done.batch.number]
 
     def _fail(self, worker: int) -> list[Event]:
         task = self._answered(worker)
@@ -217,11 +220,12 @@ class ScriptedExecutor:
         self.happened["exceptions"] += 1
         failures = tuple(Failure(item, Bad(task.position, item)) for item in bad)
         failed = Failed(worker, task.ticket, failures, len(items) - len(bad))
-        return [failed]
+        return [*self._tell(worker), failed]
 
     def _die(self, worker: int) -> list[Event]:
         tasks = self._tasks.pop(worker)
         self._slow.discard(worker)
+        self._forget(worker)
         self.happened["deaths"] += 1
         self.book.restarted()
         if not tasks:
@@ -241,6 +245,8 @@ class ScriptedExecutor:
         self.happened["template deaths"] += 1
         self.book.restarted()
         self._fallen, self._template_lives = len(self._tasks), False
+        for worker in self._tasks:
+            self._forget(worker)
         self._tasks.clear()
         self._slow.clear()
         loaded = self.dice.roll(3) != 1
@@ -251,6 +257,7 @@ class ScriptedExecutor:
     def _does_not_start(self, worker: int) -> list[Event]:
         self.happened["failed starts"] += 1
         del self._tasks[worker]
+        self._forget(worker)
         if not self._tasks:
             self.book.lost = True
         return [NotStarted(worker, Crash("no fork"))]
