@@ -21,7 +21,15 @@ MODULES = [
     for module in pkgutil.walk_packages(procession.__path__, "procession.")
     if not module.name.startswith(FRAMEWORKS)
 ]
-WITH_EXAMPLES = ("procession.loader", "procession.engine.item", "procession.order.randomness")
+WITH_EXAMPLES = (
+    "procession.loader",
+    "procession.engine.item",
+    "procession.order.randomness",
+    "procession.order.sampling",
+    "procession.order.sharding",
+    "procession.order.shuffle",
+    "procession.partitions",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

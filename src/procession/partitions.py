@@ -174,7 +174,11 @@ def with_member(indexed: Any, number: int, member: Any) -> Any:
     return Parts(tuple(map(exchanged, indexed.sources))) if isinstance(indexed, Parts) else exchanged(indexed)
 
 
-def partition(source: Any, n: int, by: Literal["contiguous", "strided"] | Sequence[Any] = "contiguous") -> Partitions:
+def partition(
+    source: Any,
+    n: int,
+    by: Literal["contiguous", "strided"] | Sequence[Any] | np.ndarray[Any, Any] = "contiguous",
+) -> Partitions:
     """Cut a source into `n` partitions, without copying it.
 
     Args:

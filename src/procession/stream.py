@@ -44,6 +44,7 @@ class Stream:
         self._samplers = Samplers(config)
         self._resumed: Resumed | None = None  # where the next epoch begins, if not at a beginning
         self._stopped: tuple[Plan, Rest] | None = None  # what was left when all was broken down
+        self._failed: Rest | None = None  # of the current plan, where the source has raised
         self.plan()  # that there is anything to deliver
         self.waker = opened(Waker, "pipe to wake a wait with")
         self._door = Door()
@@ -137,6 +138,7 @@ class Stream:
                 if self._door.closed:  # by a signal handler, while this waited
                     self._end()
         if isinstance(outcome, Raise):
+            self._failed = plan.after(*passed)  # as nobody has got this batch
             raise outcome.error
         self._warn_of_skips()
         raise EndOfEpoch
@@ -204,6 +206,8 @@ class Stream:
 
     def rest(self) -> Rest:
         """What is left of the current plan after the batches taken and those skipped."""
+        if self._failed is not None:
+            return self._failed
         return Rest() if self._performer is None else self._performer.rest()
 
     @property
@@ -240,7 +244,7 @@ class Stream:
             if self._performer is None:
                 executor = make_executor(self.config, self.waker, hooks=bool(self.hooks))
                 self._performer = Performer(self.config, executor, self.waker, self._counters)
-            self._plan, self._stopped = plan, None
+            self._plan, self._stopped, self._failed = plan, None, None
             self._performer.begin(plan, self.indexed, ahead)
             return plan
         except BaseException:
@@ -281,8 +285,8 @@ class Stream:
         """End the executor; the next epoch makes another."""
         performer, self._performer = self._performer, None
         if performer is not None and self._plan is not None:
-            self._stopped = self._plan, performer.rest()
-        self._plan = None
+            self._stopped = self._plan, self._failed or performer.rest()
+        self._plan = self._failed = None
         if performer is not None:
             performer.close()
 

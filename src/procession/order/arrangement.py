@@ -103,7 +103,7 @@ def fingerprint(indexed: Any) -> str:
         seen = repr(rows) if isinstance(rows, range) else repr((len(rows), _some(rows).tolist()))
         return f"{fingerprint(indexed.source)}, rows crc {zlib.crc32(seen.encode()):08x}"
     if not isinstance(indexed, sources.Arrays):
-        return f"{type(indexed).__module__}.{type(indexed).__qualname__}"[-200:]
+        return ascii(f"{type(indexed).__module__}.{type(indexed).__qualname__}")[1:-1][-200:]  # JSON would spell it out
     crc = 0
     for array in tree.leaves(indexed.arrays):
         seen = _some(array)

@@ -51,9 +51,8 @@ def rng() -> np.random.Generator:
             "Call it inside __getitem__ of a source that a Loader reads, or make one with "
             "numpy.random.default_rng(seed)"
         )
-    return np.random.default_rng(
-        place if place.turn else place[:3]
-    )  # the first turn is seeded as if there were no others
+    # One number with a field for each: SeedSequence puts the parts of a tuple one after another, without marks.
+    return np.random.default_rng(place.item | place.epoch << 64 | place.turn << 128 | place.seed << 192)
 
 
 def here(place: Place) -> Token[Place | None]:

@@ -74,17 +74,24 @@ class State(NamedTuple):
                 f"the state is of version {plain['version']!r}; this release of procession reads version {VERSION}"
             )
         try:
-            first = int(plain["batch"])
-            bits = int.from_bytes(base64.b64decode(plain.get("early", "")), "little")
+            seed, epoch, first, hooks = (_number(plain, name) for name in ("seed", "epoch", "batch", "hooks"))
+            bits = int.from_bytes(base64.b64decode(plain.get("early", ""), validate=True), "little")
             early = tuple(first + k for k in range(bits.bit_length()) if bits >> k & 1)
             known = {name: plain[name] for name in Setup._fields}
-            index, count, uneven = known.pop("shard")
-            setup = Setup(**known, shard=(int(index), int(count), str(uneven)))
-            return State(setup, int(plain["epoch"]), Rest(first, early), int(plain["hooks"]))
+            index, count, uneven = known["shard"]
+            known |= {"seed": seed, "order": str(known["order"]), "shard": (int(index), int(count), str(uneven))}
+            return State(Setup(**known), epoch, Rest(first, early), hooks)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"the state is damaged: {type(error).__name__}: {error}. Its keys are {sorted(map(str, plain))}"
             ) from error
+
+
+def _number(plain: Mapping[str, Any], name: str) -> int:
+    number = int(plain[name])
+    if not 0 <= number < 1 << 128:
+        raise ValueError(f"its {name} is {number}")
+    return number
 
 
 class Resumed:
