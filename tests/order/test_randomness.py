@@ -116,3 +116,7 @@ FIXED: dict[Place, int] = {
     Place(0, 0, 0, 1): 12492077108140196533,
     Place(2**127, 2**40, 10**12, 7): 3212684599671697824,
 }
+
+
+def test_each_turn_of_an_item_has_numbers_of_its_own() -> None:
+    assert len({drawn(Place(1, 2, 3, turn)) for turn in range(50)}) == 50
