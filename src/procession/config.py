@@ -176,9 +176,10 @@ def _seed(seed: Any) -> int:
 
 
 def _shuffle(shuffle: Any) -> Any:
-    if shuffle is None or isinstance(shuffle, bool) or hasattr(shuffle, "indices") or hasattr(shuffle, "pick"):
+    an_order = not isinstance(shuffle, type) and (hasattr(shuffle, "indices") or hasattr(shuffle, "pick"))
+    if shuffle is None or isinstance(shuffle, bool) or an_order:
         return shuffle
-    hint = ""
+    hint = f", a class; write {shuffle.__name__}(...)" if isinstance(shuffle, type) else ""
     if isinstance(shuffle, int):
         hint = f"; to shuffle within windows of {shuffle} items write shuffle=procession.Window({shuffle})"
     raise ConfigError(

@@ -105,7 +105,7 @@ class Loader:
         Raises:
             TypeError: the source is endless.
         """
-        positions = self._stream.plan().positions
+        positions = self._stream.positions()
         if positions is None:
             raise TypeError(
                 "the source is endless (its num_batches is None), so the loader has no length; fit needs "

@@ -66,6 +66,12 @@ class Stream:
         sampler = self._samplers.sampler(shuffle, epoch, self.indexed)
         return Plan(arranged(self.source, self.indexed, self.config, sampler, epoch), probes)
 
+    def positions(self) -> int | None:
+        """How many batches an epoch has now; None: it is endless."""
+        if self._plan is not None and hasattr(self.config.shuffle, "indices"):
+            return self._plan.positions  # the user's own order is asked for an epoch when that begins, not before
+        return self.plan().positions
+
     def begin_epoch(self, *, shuffle: bool, probes: tuple[int, ...] = (), ahead: int | None = None) -> Plan:
         """Begin the next epoch: call the source's hook, bring the workers up to date, and set them to work.
 

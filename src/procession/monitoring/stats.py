@@ -51,7 +51,7 @@ class Statistics:
         busy = self.work_seconds / max(1, self.workers)
         lines = [
             f"{self.epochs} epochs begun, {self.batches:,} batches ({self.bytes / 1e6:,.0f} MB{placed})",
-            f"{self.workers} workers ({self.executor}), each at work for {busy:.1f} s",
+            f"{self.workers} workers ({self.executor}), each at work for {busy:.1f} s; seed {self.seed}",
             f"the consumer waited {self.wait_seconds:.1f} s for them",
         ]
         if self.deaths or self.recycled:
