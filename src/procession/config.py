@@ -32,11 +32,11 @@ class Faults:
         on_error: what to do about an item (`source[index]`) that raises: "raise" it in the consumer; "skip" it, which
             is counted in `statistics()` and warned about once an epoch; "retry" it, `retries` times, then raise; or a
             function of (index, exception) that returns one of these, called in the training process as failures
-            arrive. It also decides about an item that has killed its worker, or outlasted `timeout`, more than
-            `retries` times ("retry" then means raise).
-            With `batch_size`, a skipped sample is left out and its batch is that much smaller; with `drop_remainder`,
-            where all batches have one size, the batch's first good sample stands in for it. A batch of which nothing
-            is left is left out: in `predict`, too, where the rows after it then move up.
+            arrive (of `Partitions`, the index is `index * partitions + partition`). It also decides about an item that
+            has killed its worker, or outlasted `timeout`, more than `retries` times ("retry" then means raise). With
+            `batch_size`, a skipped sample is left out and its batch is that much smaller; with `drop_remainder`, where
+            all batches have one size, the batch's first good sample stands in for it. A batch of which nothing is left
+            is left out: in `predict`, too, where the rows after it then move up.
         retries: how often an item is made again that has killed its worker or outlasted `timeout`, and under "retry"
             also one that raised.
         timeout: seconds that a worker may take for one batch; past it, its Python stack is noted, it is killed, and the

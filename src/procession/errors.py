@@ -6,10 +6,13 @@ replaced by one of these: it arrives as itself (see `pack` and `unpack`).
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
+
+_NOT_THE_USERS = ("procession", "keras", "tensorflow", "weakref", "contextlib")
 
 
 class ProcessionError(Exception):
@@ -181,3 +184,11 @@ def _readable(value: Any, dumps: Callable[[Any], bytes], loads: Callable[[bytes]
         return data
     except Exception:  # whatever it is, it does not travel
         return None
+
+
+def users_level() -> int:
+    """How many frames up the user's code is, as `stacklevel` counts for the function that called this."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THE_USERS:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -26,9 +26,9 @@ class Loader:
     Args:
         source: an object with `source[i]` and `len(source)` (a Keras `PyDataset` or `Sequence`, a torch map dataset, a
             list), endless if its `num_batches` is None; or, with `batch_size`, a tuple or dict (nested as you like) of
-            arrays with one common first axis; or `Partitions`, or a list of such objects, which means the same. With
-            processes it is sent to the workers once, and only its hooks (`on_epoch_begin`, `on_epoch_end`) run in this
-            process.
+            arrays with one common first axis; or `Partitions`, or a list of objects with `source[i]`, which means the
+            same (a list of arrays, tuples, dicts or lists is one source: its items are data). With processes it is sent
+            to the workers once, and only its hooks (`on_epoch_begin`, `on_epoch_end`) run in this process.
         batch_size: None: `source[i]` is a batch. An int: `source[i]` is one sample, and this many are stacked.
         drop_remainder: leave out the last batch if it is smaller than `batch_size`.
         shuffle: whether each epoch has an order of its own (of batches, or of samples with `batch_size`); None: as
@@ -89,7 +89,6 @@ class Loader:
             faults=faults,
         )
         self._stream = Stream(source, config)
-        self._reader: Any = None  # of the adapter that was made last
         keras_hook.ensure()
         # Also at interpreter exit, when nobody dropped the loader; never in a forked child, whose copy owns nothing.
         self._finalizer = weakref.finalize(self, _close_in, os.getpid(), self._stream)

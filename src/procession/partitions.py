@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -23,14 +23,14 @@ class Partitions(Sequence[Any]):
 
     So what a source keeps on itself while it makes its batches (an open file, a position, a cache) is touched by nobody
     else, and it is asked for its batches in order. A worker that dies is replaced by one that has a fresh copy of its
-    sources, and goes on with the batch after the last that was delivered.
+    sources (threads have none: they share the objects), and goes on with the batch after the last that was delivered.
+    Parts of one object (see `partition`) share what that keeps on itself, in each worker.
 
     Args:
-        sources: what a `Loader` takes as a source, each; all of batches, or all of samples (with `batch_size`). A plain
-            list of them means the same.
+        sources: what a `Loader` takes as a source, each; all of batches, or all of samples (with `batch_size`).
         interleave: "turns": a batch of each in turn, those that have ended left out; "sequence": one source after the
-            other; or a weight above 0 for each: out of a cycle of turns (at most 1,024) it gets its share, evenly
-            spread.
+            other; or a weight above 0 for each: out of a cycle of turns (about 1,024 at most) it gets its share, evenly
+            spread, and at least one turn.
         until: when an epoch ends: "all" have been read to their end; the "first" has; or an int: after so many batches,
             for which sources begin again, in another order if shuffled, as often as needed.
 
@@ -225,11 +225,15 @@ def _rows(length: int, n: int, by: Any) -> list[Rows]:
             ends = [whole * k + min(k, more) for k in range(n + 1)]
             return [range(start, stop) for start, stop in pairwise(ends)]
         raise ConfigError(f"by must be 'contiguous', 'strided' or a key for each item; got {by!r}")
+    if not hasattr(by, "__len__"):
+        raise ConfigError(f"by must be 'contiguous', 'strided' or a sequence of a key for each item; got {by!r}")
     if len(by) != length:
         raise ConfigError(f"by has {len(by)} keys, but the source has {length} items: it must hold one for each")
     numbers: dict[Any, int] = {}
     parts: list[list[int]] = [[] for _ in range(n)]
     for row, key in enumerate(by.tolist() if isinstance(by, np.ndarray) else by):
+        if not isinstance(key, Hashable):
+            raise ConfigError(f"by[{row}] is a {type(key).__name__}, which cannot be a key; use a number, str or tuple")
         parts[numbers.setdefault(key, len(numbers)) % n].append(row)
     if len(numbers) < n:
         raise ConfigError(f"by has only {len(numbers)} different keys, which cannot fill n={n} partitions")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from procession.engine.door import Door
 from procession.engine.hooks import Hooks
 from procession.engine.limits import opened
 from procession.engine.waker import Waker
-from procession.errors import EpochAbandonedError, SkippedWarning
+from procession.errors import EpochAbandonedError, SkippedWarning, users_level
 from procession.executors.performer import Performer, make_executor
 from procession.monitoring.stats import Counters, Statistics
 from procession.order.arrangement import Samplers, arranged, setup_of
@@ -25,7 +24,6 @@ from procession.order.rest import Rest
 from procession.order.state import Resumed, Setup, State
 
 MOST_TOLD = 5  # skipped items that a warning lists
-_NOT_THE_USERS = ("procession", "keras", "tensorflow", "weakref", "contextlib")
 
 
 class EndOfEpoch(Exception):  # noqa: N818 - an event, like StopIteration
@@ -187,7 +185,7 @@ class Stream:
             self._resumed = Resumed(state, strict)
             try:
                 now = self._setup(self.plan(shuffle=state.shuffled))
-                self._resumed.check(now, _users_level(), early=bool(self.hooks))
+                self._resumed.check(now, users_level(), early=bool(self.hooks))
                 self.hooks.reseed(self.config.seed)
             except BaseException:
                 self.config, self._samplers, self._resumed = before
@@ -284,7 +282,7 @@ class Stream:
             f"epoch {self.epoch}: {what} left out after failing: {told}{more}. Loader.statistics().skipped lists "
             f"them.{whole}",
             SkippedWarning,
-            stacklevel=_users_level(),
+            stacklevel=users_level(),
         )
 
     def _break_down(self) -> None:
@@ -295,11 +293,3 @@ class Stream:
         self._plan = self._failed = None
         if performer is not None:
             performer.close()
-
-
-def _users_level() -> int:
-    """How many frames up the user's code is, as `stacklevel` counts for the function that called this."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THE_USERS:
-        frame, level = frame.f_back, level + 1
-    return level

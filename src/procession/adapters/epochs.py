@@ -60,7 +60,6 @@ class Epochs:
         self._taken = 0  # batches of this order handed out
         self._first: Taken | None = None  # the first of them, while it is the only one: it may have been for a look
         self.handed = 0  # batches handed out in all, but for looks
-        self.quota: int | None = None  # how many may be, before Keras's epoch ends; None: as many as it asks for
         self._places: deque[Place] = deque(maxlen=MOST_PLACES)
         self.noted = 0  # places in all, those included that are forgotten again
 
@@ -68,6 +67,7 @@ class Epochs:
         """Keras begins an epoch; nothing if a look has begun it already."""
         if self.stream.resuming:  # whatever was looked at before is of no use now
             self._open = True
+            self._forget(self._taken)
             self._begin_order(())
         if self._open:
             return
@@ -80,7 +80,7 @@ class Epochs:
     def end(self) -> None:
         """Keras ends an epoch; nothing if none has begun."""
         if self._open:
-            self._open, self.quota = False, None
+            self._open = False
             self.stream.end_epoch()
 
     def restart(self) -> None:
@@ -108,8 +108,6 @@ class Epochs:
         """
         if self._plan is None or not self.exhausted or self.stream.resuming:
             self.begin()  # Keras before 3.5 does not say so
-        if self.quota is not None and self.handed >= self.quota:
-            raise EndOfEpoch
         taken = self._kept.popleft() if self._kept else self._take()
         self._note(taken.before)
         self._position = taken.position
@@ -181,10 +179,15 @@ class Epochs:
         positions = 0 if self._plan is None else self._plan.positions
         return not self._kept and positions is not None and self._rest.count(positions) <= 0
 
+    def left(self) -> int | None:
+        """How many batches the order has left; None: there is no end, or no order."""
+        positions = None if self._plan is None else self._plan.positions
+        return None if positions is None else len(self._kept) + self._rest.count(positions)
+
     @property
     def is_short(self) -> bool:
         """Whether fewer batches are read than Keras expects, since an epoch goes on that was begun before."""
-        return self.quota is not None or self._begun != Rest()
+        return self._begun != Rest()
 
     def where(self) -> str:
         """Which batch was handed out last, for messages."""

@@ -22,10 +22,12 @@ class LoaderAdapter(DataAdapter):
     """Behaves as Keras's `PyDatasetAdapter` does for the source itself."""
 
     def __init__(self, loader: Any, *, shuffle: bool, class_weight: Any, steps_per_epoch: int | None) -> None:
-        self._loader = loader  # dropped, it would close
+        self.loader = loader  # dropped, it would close
         self._stream = stream = loader._stream
         self._class_weight = class_weight
-        self._epochs = loader._reader = Epochs(stream, shuffle=shuffle, steps_per_epoch=steps_per_epoch)
+        self.epochs = Epochs(stream, shuffle=shuffle, steps_per_epoch=steps_per_epoch)
+        self._shortened: Any = None  # Keras's iterator, where it has been told of fewer steps than usual
+        self.ran_out = False  # TensorFlow has asked for more than there was
         self._checked = False  # the first batch has been looked at
         self._failure: BaseException | None = None  # what ended TensorFlow's iterator: comes out in on_epoch_end
         self._silence: warnings.catch_warnings[None] | None = None
@@ -33,7 +35,7 @@ class LoaderAdapter(DataAdapter):
     @property
     def num_batches(self) -> int | None:
         """Batches of an epoch; None: endless."""
-        positions: int | None = self._stream.plan().positions
+        positions: int | None = self._stream.positions()
         return positions
 
     @property
@@ -70,14 +72,14 @@ class LoaderAdapter(DataAdapter):
         from procession.adapters.tf import Signature, dataset_of
 
         with _traceback_kept():
-            looked_at = self._epochs.look()
+            looked_at = self.epochs.look()
         self.signature = Signature([(name, self._standard(batch, name)) for name, batch in looked_at])
         return dataset_of(self)
 
     def begin(self) -> None:
         """TensorFlow reads from a new iterator."""
         try:
-            self._epochs.restart()
+            self.epochs.restart()
         except BaseException as error:
             self._fail(error)
 
@@ -86,9 +88,10 @@ class LoaderAdapter(DataAdapter):
         if self._failure is not None:
             return None
         try:
-            leaves: list[Any] = self.signature.leaves(self._standard(self._next()), self._epochs.where)
+            leaves: list[Any] = self.signature.leaves(self._standard(self._next()), self.epochs.where)
             return leaves
         except EndOfEpoch:
+            self.ran_out = True
             self._end_early()
             return None
         except BaseException as error:
@@ -109,7 +112,7 @@ class LoaderAdapter(DataAdapter):
             warnings.filterwarnings("ignore", message="Your input ran out of data")
 
     def _end_early(self) -> None:
-        if self._stream.has_skipped or self._epochs.is_short:
+        if self._stream.has_skipped or self.epochs.is_short:
             self._expect_early_end()  # that batches were skipped is said by our own warning
 
     def on_epoch_begin(self) -> None:
@@ -117,11 +120,12 @@ class LoaderAdapter(DataAdapter):
         if "tensorflow" in sys.modules:  # whose threads wait for batches while the main thread cannot see a signal
             self._stream.waker.watch_signals()
             self._stream.waker.defer_interrupts()
-        self._epochs.begin()
+        self.begin_epoch(sys._getframe(1).f_locals.get("self"))
 
     def on_epoch_end(self) -> None:
         """Keras ends an epoch, or (in `EpochIterator.reset`) a look at one."""
         self._stream.waker.ignore_signals()
+        self._lengthen()
         if self._silence is not None:
             self._silence.__exit__(None, None, None)
             self._silence = None
@@ -129,10 +133,35 @@ class LoaderAdapter(DataAdapter):
             failure, self._failure = self._failure, None
             raise failure
         if sys._getframe(1).f_code.co_name != "reset":
-            self._epochs.end()
+            self.epochs.end()
+
+    def begin_epoch(self, iterator: Any, done: int = 0) -> None:
+        """An epoch begins, for which Keras asks through `iterator`; where it had begun before, tell Keras what is left.
+
+        Keras would come to the end of the data unawares: on TensorFlow that lets the optimizer count a step which had
+        no batch. With `steps_per_epoch`, of which `done` have been done, it also counts by itself when the order ends.
+        """
+        resuming = self._stream.resuming
+        self.epochs.begin()
+        if not resuming or getattr(iterator, "data_adapter", None) is not self:
+            return
+        self._shortened, left = iterator, self.epochs.left()
+        if not self.epochs.steps:
+            iterator._num_batches = left
+            return
+        iterator.steps_per_epoch = self.epochs.steps - done
+        if hasattr(iterator, "_enumerate_iterator"):  # from Keras 3.5 on
+            iterator._current_iterator = iter(iterator._get_iterator())
+            iterator._steps_seen = (self.num_batches or 0) - (left or 0)
+
+    def _lengthen(self) -> None:
+        iterator, self._shortened = self._shortened, None
+        if iterator is not None:
+            iterator.steps_per_epoch = self.epochs.steps
+            iterator._num_batches = self.num_batches
 
     def _batches(self) -> Iterator[Any]:
-        self._epochs.restart()
+        self.epochs.restart()
         while True:
             try:
                 batch = self._next()
@@ -143,7 +172,7 @@ class LoaderAdapter(DataAdapter):
 
     def _next(self) -> Any:
         with _traceback_kept():
-            return self._epochs.next()
+            return self.epochs.next()
 
     def _standard(self, batch: Any, name: str | None = None) -> Any:
         """A dict, or a tuple (inputs, [targets, [sample weights]])."""
@@ -155,7 +184,7 @@ class LoaderAdapter(DataAdapter):
         if len(parts) not in (1, 2, 3):
             raise BatchError(
                 "a batch for fit, evaluate or predict must be a dict, an array, or a tuple (inputs,), (inputs, "
-                f"targets) or (inputs, targets, sample_weights); {name or self._epochs.where()} is a "
+                f"targets) or (inputs, targets, sample_weights); {name or self.epochs.where()} is a "
                 f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (list, tuple)) else "")
             )
         if self._class_weight is None or len(parts) == 1:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+MOST_SPAN = 2048  # from the first batch that is missing to the last given out: what a saved state has to tell of
+
 
 class Began(NamedTuple):
     """A new epoch of `steps` tasks (None: endless); what is left of the one before is stale.
 
     Tasks at or beyond step `ahead` are not submitted before the consumer asks for them: the source may change there.
-    `part` tells which partition a step is of; all of one are given to one worker, in order. None: to whom is free.
+    At most `span` lie between the first that the consumer has not got and the last that is given out. `part` tells
+    which partition a step is of; all of one are given to one worker, in order. None: to whom is free.
     """
 
     steps: int | None
     ahead: int | None = None
     part: Callable[[int], int | None] | None = None
+    span: int = MOST_SPAN
 
 
 class Wanted(NamedTuple):

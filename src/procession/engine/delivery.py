@@ -171,7 +171,7 @@ class Delivery:
         self._without.clear()
         self._judge.begin()
         self._roster.begin()
-        self._handout.begin(event.steps, event.ahead, event.part)
+        self._handout.begin(event)
         self._restarts, self._failed_loads, self._lost = 0, 0, None
         self._first = self._next = self._handout.unsubmitted
         self._wanted = False

@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from procession.engine.actions import Submit
+from procession.engine.actions import MOST_SPAN, Began, Submit
 from procession.engine.pace import Pace
 from procession.engine.roster import Roster
-
-MOST_SPAN = 2048  # from the first batch that is missing to the last given out: what a saved state has to tell of
 
 
 class Handout:
@@ -28,11 +26,12 @@ class Handout:
         self._first = 0  # ticket of the epoch's first step
         self._ahead: int | None = None
         self._part: Callable[[int], int | None] | None = None
+        self._span = MOST_SPAN
 
-    def begin(self, steps: int | None, ahead: int | None, part: Callable[[int], int | None] | None) -> None:
-        """A new epoch; see `Began`."""
+    def begin(self, began: Began) -> None:
+        """A new epoch."""
         self._first = self.unsubmitted
-        self.steps, self._ahead, self._part = steps, ahead, part
+        self.steps, self._ahead, self._part, self._span = began
         self.again.clear()
 
     def give_back(self, tickets: list[int]) -> None:
@@ -99,7 +98,7 @@ class Handout:
         bound = math.inf if self.steps is None else self.steps
         if self._ahead is not None:
             bound = min(bound, max(self._ahead, missing - self._first + wanted))
-        left = min(bound - (self.unsubmitted - self._first), MOST_SPAN - (self.unsubmitted - missing))
+        left = min(bound - (self.unsubmitted - self._first), self._span - (self.unsubmitted - missing))
         chunk = 1 if self._part is not None else self._pace.chunk
         fits = self.unsubmitted - taken + min(chunk, left) <= self._pace.depth
         return left if fits else 0

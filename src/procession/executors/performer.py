@@ -10,6 +10,7 @@ from typing import Any
 
 from procession.config import Config
 from procession.engine.actions import (
+    MOST_SPAN,
     Action,
     Began,
     Deliver,
@@ -89,7 +90,8 @@ class Performer:
         workers = min(workers, plan.parts) if plan.parts else workers
         joined = self._executor.begin(plan, source, workers)
         part = (lambda step: plan.part(plan.position(step))) if plan.parts else None
-        self._perform(self._delivery.handle(Began(plan.steps, ahead, part)))
+        span = max(1, MOST_SPAN - len(plan.rest.early))  # which the next saved state tells of too
+        self._perform(self._delivery.handle(Began(plan.steps, ahead, part, span)))
         self._join(joined)
 
     def next(self, plan: Plan, check: Callable[[], None]) -> Outcome:

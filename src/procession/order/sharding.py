@@ -17,7 +17,7 @@ class Shard:
 
     Its places of the epoch's order are index, index + count, index + 2 * count, ...: step for step the processes
     together read what one alone would, in the same order whatever their number. All have equally many items, since
-    training in step waits for ever for the process that has one more.
+    training in step waits for ever for the process that has one more. Of `Partitions`, each is cut so.
 
     Args:
         index: which of the processes this is, counted from 0.
