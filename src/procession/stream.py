@@ -50,7 +50,7 @@ class Stream:
         self._told = 0  # skips that have been warned about
         self._performer: Performer | None = None  # made when it is first needed, and again after a failure in here
         self._plan: Plan | None = None
-        self.position = -1  # of the batch taken last
+        self._ticket = -1  # of the batch taken last
         self._taking: int | None = None  # the thread that is in `take`
 
     def plan(self, *, shuffle: bool = False, probes: tuple[int, ...] = ()) -> Plan:
@@ -129,7 +129,7 @@ class Stream:
             try:
                 outcome = performer.next(plan, self._check_woken)
                 if type(outcome) is Deliver:
-                    self.position = performer.position_of(outcome.ticket)
+                    self._ticket = outcome.ticket
                     return performer.opened(outcome.batch)
             except EpochAbandonedError:
                 raise
@@ -207,6 +207,11 @@ class Stream:
     def current(self) -> Plan | None:
         """The plan that `take` delivers from; compare with `is`."""
         return self._plan
+
+    @property
+    def position(self) -> int:
+        """The position, in the current plan, of the batch taken last."""
+        return -1 if self._performer is None else self._performer.position_of(self._ticket)
 
     def rest(self) -> Rest:
         """What is left of the current plan after the batches taken and those skipped."""

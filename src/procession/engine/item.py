@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from procession.engine.collate import stacked, taken, whole
@@ -90,10 +91,10 @@ class Maker(NamedTuple):
                 return taken(self.source, items)
             if isinstance(self.source, Parts) and isinstance((found := self.source.located(items))[0], Arrays):
                 return taken(*found)
-            turns = self.plan.turns(position)
+            turns = self.plan.turns(position) if self.plan.repeats else repeat(0, len(items))
             if self.plan.batch_size is None:
-                return whole(self._ask(items[0], turns[0]), self.plan.name(items[0]), before)
-            return self._stacked(items, turns, without)
+                return whole(self._ask(items[0], next(iter(turns))), self.plan.name(items[0]), before)
+            return self._stacked(list(zip(items, turns, strict=True)), without)
         except Unmade as unmade:
             for _, error in unmade.failures:
                 self.note(error, self._place(position))
@@ -102,11 +103,11 @@ class Maker(NamedTuple):
             self.note(error, self._place(position))
             raise Unmade((Failure(items[0], error),), 0) from None
 
-    def _stacked(self, items: Sequence[int], turns: Sequence[int], without: tuple[int, ...]) -> Parcel:
-        kept = [(index, turn) for index, turn in zip(items, turns, strict=True) if index not in without]
+    def _stacked(self, items: Sequence[tuple[int, int]], without: tuple[int, ...]) -> Parcel:
+        kept = [asked for asked in items if asked[0] not in without] if without else items
         samples = self._samples(kept)
         if without and self.plan.drop_remainder:
-            kept = [asked if asked in samples else kept[0] for asked in zip(items, turns, strict=True)]
+            kept = [asked if asked in samples else kept[0] for asked in items]
         return stacked([samples[asked] for asked in kept], [index for index, _ in kept], self.plan.name)
 
     def _samples(self, items: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:

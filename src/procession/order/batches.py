@@ -43,11 +43,18 @@ class Batches(NamedTuple):
         """The indices of the source that make the batch at `position`."""
         start, stop = self._span(position)
         if self.length is None or isinstance(self.sampler, InOrder):
+            if self.shard.count == 1:
+                return range(start, stop)
             return _plain(joined([*self.shard.places(start, stop, self.length)]))
         blocks = [_block(self, number) for number in range(start // BLOCK, (stop - 1) // BLOCK + 1)]
         drawn = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         first = start // BLOCK * BLOCK
         return _plain(drawn[start - first : stop - first])
+
+    @property
+    def repeats(self) -> bool:
+        """See `Plan.repeats`."""
+        return self.sampler.repeats
 
     def turns(self, position: int) -> Sequence[int]:
         """For each item of a batch which of its turns this is, where it may come more than once; else 0.

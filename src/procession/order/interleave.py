@@ -101,6 +101,11 @@ class Interleaved:
             return range(found.start * count + part, found.stop * count + part, found.step * count)
         return [index * count + part for index in found]
 
+    @cached_property
+    def repeats(self) -> bool:
+        """See `Plan.repeats`."""
+        return isinstance(self.until, int) or any(part.repeats for part in self.parts)
+
     def turns(self, position: int) -> Sequence[int]:
         """See `Plan.turns`; each pass over a partition gives its items another turn."""
         part, again, number = self._find(position)

@@ -69,6 +69,11 @@ class Plan(NamedTuple):
         """The items that make the batch at `position`: indices of the source, or of partitions as `name` says."""
         return self.order.items(position)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an item may come more than once."""
+        return self.order.repeats
+
     def turns(self, position: int) -> Sequence[int]:
         """For each of these items which time it comes in this epoch; 0 where it comes once."""
         return self.order.turns(position)

@@ -29,5 +29,7 @@ class Rest(NamedTuple):
 
     def position(self, number: int) -> int:
         """The position of number `number` of those left."""
+        if not self.early:
+            return self.first + number
         before = bisect_right(range(len(self.early)), number, key=lambda k: self.early[k] - self.first - k)
         return self.first + number + before
