@@ -193,7 +193,7 @@ class Loader:
 
         Args:
             path: a file of its own; in the folder of `BackupAndRestore` it is removed with that. List the callback
-                before those that save where items may be skipped, or `ordered` is False.
+                behind `BackupAndRestore`: it corrects the epoch to begin with, where that has it wrong.
 
         Returns:
             A `keras.callbacks.Callback`.

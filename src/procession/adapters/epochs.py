@@ -16,6 +16,7 @@ from procession.order.rest import Rest
 from procession.order.state import State
 from procession.stream import EndOfEpoch, Stream
 
+MOST_LOOKED_AT = 16  # batches in a look, for probes to come by
 MOST_PLACES = 4096  # remembered: of batches handed out, and perhaps not trained on yet
 
 
@@ -59,6 +60,8 @@ class Epochs:
         self._kept: deque[Taken] = deque()  # taken for a look, to be handed out before what the stream has next
         self._taken = 0  # batches of this order handed out
         self._first: Taken | None = None  # the first of them, while it is the only one: it may have been for a look
+        self._changed = False  # hooks have changed the source in the middle of an order
+        self._asked: Any = None  # the order that was last
         self.handed = 0  # batches handed out in all, but for looks
         self._places: deque[Place] = deque(maxlen=MOST_PLACES)
         self.noted = 0  # places in all, those included that are forgotten again
@@ -76,6 +79,7 @@ class Epochs:
             self._begin_order(())
         else:
             self._plan = self.stream.resume(self._plan, self._rest, self._ahead())
+            self._changed = bool(self.stream.hooks)
 
     def end(self) -> None:
         """Keras ends an epoch; nothing if none has begun."""
@@ -108,7 +112,7 @@ class Epochs:
         """
         if self._plan is None or not self.exhausted or self.stream.resuming:
             self.begin()  # Keras before 3.5 does not say so
-        taken = self._kept.popleft() if self._kept else self._take()
+        taken = self._kept.popleft() if self._kept else self._take_own()
         self._note(taken.before)
         self._position = taken.position
         self._taken += 1
@@ -130,7 +134,13 @@ class Epochs:
         """A batch is handed out."""
         assert self._plan is not None
         last = self._places[-1] if self._places else None
-        if last is None or last.plan.order is not self._plan.order or last.after(self.handed) != before:
+        if (
+            self._changed
+            or last is None
+            or last.plan.order is not self._plan.order
+            or last.after(self.handed) != before
+        ):
+            self._changed = False
             self._places.append(Place(self.handed, self._plan, before))
             self.noted += 1
         self.handed += 1
@@ -155,7 +165,8 @@ class Epochs:
         assert self._plan is not None
         seen: list[tuple[str, Any]] = []
         probed: list[tuple[str, Any]] = []
-        while len(seen) < min(2, positions or 2):
+        late = 0 if self.stream.config.ordered else MOST_LOOKED_AT  # probes need not come first then
+        while len(seen) < min(2, positions or 2) or (len(probed) < len(probes) and len(seen) < late):
             try:
                 taken = self._take()
             except EndOfEpoch:  # some were skipped
@@ -182,7 +193,14 @@ class Epochs:
     def left(self) -> int | None:
         """How many batches the order has left; None: there is no end, or no order."""
         positions = None if self._plan is None else self._plan.positions
-        return None if positions is None else len(self._kept) + self._rest.count(positions)
+        looked_at = len(self._kept) + (self._first is not None)
+        return None if positions is None else looked_at + self._rest.count(positions)
+
+    def goes_on(self) -> bool:
+        """Whether the order had been begun before, and this has not been asked for it yet."""
+        order = None if self._plan is None else self._plan.order
+        new, self._asked = order is not self._asked, order
+        return new and self.is_short
 
     @property
     def is_short(self) -> bool:
@@ -193,6 +211,12 @@ class Epochs:
         """Which batch was handed out last, for messages."""
         epoch = 0 if self._plan is None else self._plan.epoch
         return f"batch {self._position} of epoch {epoch}"
+
+    def _take_own(self) -> Taken:
+        """The next batch of the order; probes that come late are passed over."""
+        while (taken := self._take()).before == self._rest:
+            pass
+        return taken
 
     def _take(self) -> Taken:
         if self._plan is not None and self.stream.current is not self._plan:

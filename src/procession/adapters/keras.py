@@ -141,9 +141,8 @@ class LoaderAdapter(DataAdapter):
         Keras would come to the end of the data unawares: on TensorFlow that lets the optimizer count a step which had
         no batch. With `steps_per_epoch`, of which `done` have been done, it also counts by itself when the order ends.
         """
-        resuming = self._stream.resuming
         self.epochs.begin()
-        if not resuming or getattr(iterator, "data_adapter", None) is not self:
+        if getattr(iterator, "data_adapter", None) is not self or not self.epochs.goes_on():
             return
         self._shortened, left = iterator, self.epochs.left()
         if not self.epochs.steps:

@@ -128,7 +128,7 @@ class ResumeCallback(keras.callbacks.Callback):
         self._read(until=iterations)
         self._check_restored(iterations, epoch)
         if iterations and self._entries:
-            done = self._done(iterations)
+            done = 0 if self._is_over(iterations) else self._done(iterations)
             self._loader.load_state_dict(self._state_at(iterations).to_dict())
             self._adapter.begin_epoch(_iterator_of_fit(), done)
 
@@ -156,23 +156,32 @@ class ResumeCallback(keras.callbacks.Callback):
         """The epoch of Keras that goes on, or begins, after so many steps."""
         if not self._begins or not self._entries:
             return otherwise
-        begin = self._begins[-1]
-        return begin.epoch + (begin.iterations < iterations and self._done(iterations) == 0)
+        return self._begins[-1].epoch + self._is_over(iterations)
+
+    def _is_over(self, iterations: int) -> bool:
+        """Whether the epoch of Keras that was begun last had come to its end by then."""
+        done = self._done(iterations)
+        return done > 0 and (done == self._adapter.epochs.steps or self._place(iterations)[1] == Rest())
 
     def _done(self, iterations: int) -> int:
-        """Steps of the present epoch of Keras that have been done; 0: it begins."""
-        begin = self._begins[-1].iterations if self._begins else iterations
-        done = iterations - begin
-        return 0 if self._state_at(iterations).rest == Rest() or done == self._adapter.epochs.steps else done
+        """Steps since that epoch began."""
+        return iterations - self._begins[-1].iterations if self._begins else 0
 
     def _state_at(self, iterations: int) -> State:
+        """Where the stream was; the hooks of the source are called once for each epoch of Keras."""
         entry = self._entries[-1]
-        state = State.from_dict(entry.state)
-        first, epochs, positions = state.rest.first + iterations - entry.iterations, 0, self._positions()
+        state, (epochs, rest) = State.from_dict(entry.state), self._place(iterations)
+        ended = sum(begin.iterations > entry.iterations for begin in self._begins) + self._is_over(iterations)
+        return state._replace(epoch=state.epoch + epochs, hooks=state.hooks + ended, rest=rest)
+
+    def _place(self, iterations: int) -> tuple[int, Rest]:
+        """How many epochs after that of the last entry, and what is left of it."""
+        entry = self._entries[-1]
+        rest, positions = State.from_dict(entry.state).rest, self._positions()
+        first, epochs = rest.first + iterations - entry.iterations, 0
         if positions is not None and first >= positions:  # it was killed before it wrote that an epoch had begun
             epochs, first = divmod(first, positions)
-        rest = state.rest._replace(first=first)
-        return state._replace(epoch=state.epoch + epochs, hooks=state.hooks + epochs, rest=rest)
+        return epochs, rest._replace(first=first)
 
     def _positions(self) -> int | None:
         positions: int | None = self._loader._stream.positions()
