@@ -762,9 +762,12 @@ def test_what_is_no_state_is_refused(name: str) -> None:
 
 
 def test_a_place_beyond_the_end() -> None:
-    """Of a damaged state too: it is as if the epoch had been read."""
+    """Of a damaged state: if need be, it is as if the epoch had been read."""
     with letters() as loader:
         state = {**saved(loader), "batch": 10}
         loader.load_state_dict(state)
+        with pytest.raises(StateError, match="at batch 10 of an epoch that has 6"):
+            list(loader)
+        loader.load_state_dict(state, strict=False)
         assert list(loader) == []
         assert list(loader) == list("abcdef")

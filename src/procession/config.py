@@ -180,7 +180,7 @@ def _shuffle(shuffle: Any) -> Any:
     if shuffle is None or isinstance(shuffle, bool) or an_order:
         return shuffle
     hint = f", a class; write {shuffle.__name__}(...)" if isinstance(shuffle, type) else ""
-    if isinstance(shuffle, int):
+    if isinstance(shuffle, int) and shuffle > 1:
         hint = f"; to shuffle within windows of {shuffle} items write shuffle=procession.Window({shuffle})"
     raise ConfigError(
         "shuffle must be True, False, None (as fit asks), a procession.Window, Weighted or Balanced, or an object with "

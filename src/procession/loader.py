@@ -193,7 +193,8 @@ class Loader:
 
         Args:
             path: a file of its own; in the folder of `BackupAndRestore` it is removed with that. List the callback
-                behind `BackupAndRestore`: it corrects the epoch to begin with, where that has it wrong.
+                behind `BackupAndRestore`: it corrects the epoch to begin with, where that has it wrong. With a model
+                from `ModelCheckpoint`, tell `fit` its `initial_epoch`, which the file does not hold.
 
         Returns:
             A `keras.callbacks.Callback`.

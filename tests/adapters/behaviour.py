@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -98,6 +99,31 @@ def shuffled(executor: Any, workers: int = 2, seed: int | None = 1, told: bool |
         model.predict(loader, verbose=0)
     trace = kit.numbers(model)
     return {"fit": [trace[k : k + 6] for k in (0, 6, 12)], "evaluate": trace[18:24], "predict": trace[24:]}
+
+
+class LateProbes(kit.Numbered):
+    """The batches that TensorFlow's spec is looked up from are late: two that it begins with are there first."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.late = {length // 2, length - 1}
+        self.begun = threading.Event()
+
+    def __getitem__(self, index: int) -> Any:
+        if index in self.late and not self.begun.is_set():
+            self.begun.wait(30)
+        if index == 3:
+            self.begun.set()
+        return super().__getitem__(index)
+
+
+def unordered() -> Report:
+    """Fit where batches come as they become ready."""
+    model = kit.make_model("unbuilt")
+    with procession.Loader(LateProbes(20), executor="threads", workers=4, prefetch=8, ordered=False) as loader:
+        model.fit(loader, epochs=3, verbose=0, shuffle=False)
+    trace = kit.numbers(model)
+    return {"epochs": [sorted(trace[k : k + 20]) for k in range(0, len(trace), 20)]}
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------

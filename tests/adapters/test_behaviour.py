@@ -99,6 +99,11 @@ def test_shuffle_depends_on_the_seed_alone(lab: Lab) -> None:
     assert lab.ask("behaviour.shuffled", executor="serial", seed=2)["fit"] != first
 
 
+@pytest.mark.parametrize("lab", NEWEST, indirect=True)
+def test_each_batch_comes_once_where_they_come_out_of_order(lab: Lab) -> None:
+    assert lab.ask("behaviour.unordered")["epochs"] == [list(range(20))] * 3
+
+
 def test_only_fit_shuffles(lab: Lab) -> None:
     report = lab.ask("behaviour.shuffled", executor="processes")
     assert [sorted(epoch) for epoch in report["fit"]] == [list(range(6))] * 3

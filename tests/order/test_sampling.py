@@ -18,8 +18,9 @@ from scipy import stats
 
 from procession.errors import ConfigError
 from procession.order import sampling
+from procession.order.given import Given, given
 from procession.order.sampler import Draw
-from procession.order.sampling import Balanced, Given, Weighted, given
+from procession.order.sampling import Balanced, Weighted
 from procession.order.shuffle import Key, exponentials, fractions
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True, database=None)

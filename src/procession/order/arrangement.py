@@ -11,9 +11,9 @@ from procession import sources, tree
 from procession.config import Config
 from procession.errors import ConfigError, EmptySourceError
 from procession.order.batches import Batches
+from procession.order.given import given
 from procession.order.interleave import Interleaved
 from procession.order.sampler import InOrder, Sampler
-from procession.order.sampling import given
 from procession.order.shuffle import Shuffled
 from procession.order.state import Setup
 from procession.partitions import Partitions, Parts, View, located

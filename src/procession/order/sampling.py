@@ -1,4 +1,4 @@
-"""Orders that draw items unevenly: by weight, by class, or as the user's own object says."""
+"""Orders that draw items unevenly: by weight, or by class."""
 
 from __future__ import annotations
 
@@ -188,64 +188,8 @@ class Balanced(_Drawn):
         return self._described(f"{self._held.size:,} labels of {self._sizes.size:,} classes", self._held.tobytes())
 
 
-class Given:
-    """The items of one epoch, one by one: what a user's own order said; see `given`."""
-
-    def __init__(self, indices: npt.ArrayLike) -> None:
-        self._indices = np.array(indices, dtype=np.int64)
-        self._indices.flags.writeable = False
-        self._repeats: bool | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._indices,)
-
-    @property
-    def repeats(self) -> bool:
-        """See `Sampler.repeats`."""
-        if self._repeats is None:  # found when it is asked for: it takes sorting
-            self._repeats = np.unique(self._indices).size < self._indices.size
-        return self._repeats
-
-    def count(self, length: int) -> int:
-        """See `Sampler.count`."""
-        return self._indices.size
-
-    def pick(self, places: range, draw: Draw) -> I64:
-        """See `Sampler.pick`."""
-        return self._indices[numbered(places)]
-
-    def describe(self) -> str:
-        """See `Sampler.describe`."""
-        return f"own order, crc {zlib.crc32(self._indices.tobytes()):08x}"
-
-
-def given(order: Any, epoch: int, length: int) -> Given:
-    """Ask a user's own order for the items of an epoch: `order.indices(epoch)`, a 1-D array, list or range of ints.
-
-    Raises:
-        ConfigError: `order` has no such method, or it returned something else, or an index outside [0, length).
-    """
-    if not callable(getattr(order, "indices", None)):
-        raise ConfigError(
-            f"{type(order).__name__} has no method indices(epoch), so it is no order; write one that returns the "
-            "indices of an epoch as a 1-D array of ints"
-        )
-    said = f"{type(order).__name__}.indices({epoch})"
-    indices = _array(said, order.indices(epoch))
-    if indices.dtype.kind not in "iu":
-        how = "numpy.flatnonzero(mask)" if indices.dtype.kind == "b" else "indices.astype(int)"
-        raise ConfigError(f"{said} must return ints, got an array of dtype {indices.dtype}; write {how}")
-    wrong = np.flatnonzero((indices < 0) | (indices >= length))
-    if wrong.size:
-        raise ConfigError(
-            f"{said} has {indices[wrong[0]]} at place {wrong[0]:,}, and the source has {length:,} items: indices must "
-            f"be from 0 to {length - 1}; {wrong.size:,} of {indices.size:,} are not"
-        )
-    return Given(indices)
-
-
 def _weights(weights: Any) -> npt.NDArray[np.float64]:
-    array = _array("weights", weights)
+    array = one_axis("weights", weights)
     if array.dtype.kind not in "biuf":
         raise ConfigError(f"weights must be numbers, got dtype {array.dtype}; write numpy.asarray(weights, float)")
     array = array.astype(np.float64)  # a copy
@@ -261,7 +205,7 @@ def _weights(weights: Any) -> npt.NDArray[np.float64]:
 
 
 def _labels(labels: Any) -> npt.NDArray[Any]:
-    array = _array("labels", labels)
+    array = one_axis("labels", labels)
     if array.dtype.kind == "O":
         kind: type = str if isinstance(array[0], str) else Integral
         wrong = next((place for place, label in enumerate(array) if not isinstance(label, kind)), None)
@@ -276,7 +220,8 @@ def _labels(labels: Any) -> npt.NDArray[Any]:
     return array
 
 
-def _array(name: str, value: Any) -> npt.NDArray[Any]:
+def one_axis(name: str, value: Any) -> npt.NDArray[Any]:
+    """`value` as an array with one axis and something in it; raises ConfigError, which calls it `name`."""
     try:
         array = np.asarray(value)
     except Exception as why:  # rows of unequal lengths, or an object that does not want to be an array

@@ -88,9 +88,9 @@ class State(NamedTuple):
 
 
 def _number(plain: Mapping[str, Any], name: str) -> int:
-    number = int(plain[name])
-    if not 0 <= number < 1 << 128:
-        raise ValueError(f"its {name} is {number}")
+    number = plain[name]
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 128:
+        raise ValueError(f"its {name} is {number!r}")
     return number
 
 
@@ -129,6 +129,10 @@ class Resumed:
         """
         self.check(now, 3)
         if not differences(self.state, now):
+            if self._strict and positions is not None and self.state.rest.first > positions:
+                raise StateError(
+                    f"the state is damaged: it is at batch {self.state.rest.first} of an epoch that has {positions}"
+                )
             return self.state.rest
         first = carried_over(self.state, now)
         return Rest(first if positions is None else min(first, positions))
