@@ -368,10 +368,23 @@ def test_the_interpreter_exits_while_a_thread_waits_for_a_batch(tmp_path: Path, 
 RESTARTED = """
 from jupyter_client.manager import start_new_kernel
 
-cell = (
-    "import procession; loader = procession.Loader([1] * 100, workers=2); epoch = iter(loader); next(epoch); "
-    "print(*loader.statistics().pids.values())"
-)
+cell = '''
+import os
+import procession
+
+class Source:
+    def __len__(self):
+        return 10**6
+    def __getitem__(self, index):
+        return os.getpid()
+
+loader = procession.Loader(Source(), workers=2)
+epoch = iter(loader)
+pids = set()
+while len(pids) < 2:
+    pids.add(next(epoch))
+print(*pids)
+'''
 manager, client = start_new_kernel()
 client.execute_interactive(cell, output_hook=lambda m: print(m["content"].get("text", ""), end="", flush=True))
 input()
