@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -74,7 +75,8 @@ class View:
 
     def __init__(self, source: Any, rows: Rows) -> None:
         if isinstance(source, View):  # what is viewed is always the user's own object, which may have hooks
-            source, rows = source.source, _through(source.rows, rows)
+            outer = source.rows if isinstance(rows, range) else np.asarray(source.rows, np.int64)
+            source, rows = source.source, _cut(outer, rows)
         self.source: Any = source
         self.rows: Rows = rows
 
@@ -135,7 +137,7 @@ def opened(source: Any, batch_size: int | None) -> Any:
         return sources.check(source, batch_size)
     found = []
     for part, one in enumerate(source):
-        with located(part, len(source)):
+        with about_partition(part, len(source)):
             if isinstance(one, Partitions):
                 raise SourceTypeError(
                     "a partition is itself Partitions, which have no batches or samples of their own. Put all sources "
@@ -146,7 +148,7 @@ def opened(source: Any, batch_size: int | None) -> Any:
 
 
 @contextlib.contextmanager
-def located(part: int, count: int) -> Iterator[None]:
+def about_partition(part: int, count: int) -> Iterator[None]:
     """Say on an exception which partition it is about."""
     try:
         yield
@@ -212,7 +214,7 @@ def partition(
         raise ConfigError(f"n must be an int from 1 to {length}, the number of items of the source; got {n!r}")
     rows = _rows(length, count, by)
     if isinstance(indexed, sources.Arrays):
-        return Partitions([tree.map_leaves(_taking(part), source) for part in rows])
+        return Partitions([tree.map_leaves(partial(_cut, rows=part), indexed.arrays) for part in rows])
     return Partitions([View(source, part) for part in rows])
 
 
@@ -240,18 +242,9 @@ def _rows(length: int, n: int, by: Any) -> list[Rows]:
     return [np.array(part, np.int64) for part in parts]
 
 
-def _through(outer: Rows, rows: Rows) -> Rows:
-    """Rows of what has rows itself."""
-    if isinstance(rows, range):
-        return outer[rows.start : rows.stop : rows.step]
-    return np.asarray(outer, np.int64)[rows]
-
-
-def _taking(rows: Rows) -> Callable[[Any], Any]:
-    """What cuts the rows out of an array; of a range, a view."""
-    if isinstance(rows, range):
-        return lambda array: np.asarray(array)[rows.start : rows.stop : rows.step]
-    return lambda array: np.asarray(array)[rows]
+def _cut(array: Any, rows: Rows) -> Any:
+    """The rows of an array, or of a range; where they are a range, a view."""
+    return array[slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows]
 
 
 def _is_source(value: Any) -> bool:

@@ -13,11 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from procession.order.batches import Batches
-from procession.order.interleave import MOST_TURNS, Interleaved, Until, course, cycle_of, turns_of
+from procession.order.interleave import MOST_TURNS, Interleaved, course, cycle_of, turns_of
 from procession.order.sampler import InOrder
 from procession.order.sampling import Weighted
 from procession.order.sharding import Shard
 from procession.order.shuffle import Shuffled, _table
+from procession.partitions import Until
 
 MANY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

@@ -16,7 +16,7 @@ from procession.order.interleave import Interleaved
 from procession.order.sampler import InOrder, Sampler
 from procession.order.shuffle import Shuffled
 from procession.order.state import Setup
-from procession.partitions import Partitions, Parts, View, located
+from procession.partitions import Partitions, Parts, View, about_partition
 
 LOOKED_AT = 64  # rows of an array that its fingerprint is taken from
 
@@ -32,7 +32,7 @@ def arranged(source: Any, indexed: Any, config: Config, sampler: Sampler, epoch:
         return _batches(indexed, config, sampler, epoch, 0)
     parts = []
     for part, one in enumerate(indexed.sources):
-        with located(part, len(indexed.sources)):
+        with about_partition(part, len(indexed.sources)):
             parts.append(_batches(one, config, sampler, epoch, part))
     how = source if isinstance(source, Partitions) else Partitions(source)
     return Interleaved(tuple(parts), how.weights, how.until)

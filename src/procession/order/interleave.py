@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from math import gcd, lcm
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from procession.order.batches import Batches
+from procession.partitions import Until
 
 MOST_TURNS = 1024  # in a cycle: what finer weights are rounded to
-
-Until: TypeAlias = int | Literal["all", "first"]
 
 
 class Phase(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from numbers import Integral
 from typing import Any
 
@@ -18,7 +19,7 @@ _TURNS = int.from_bytes(b"in turns", "big")
 _MEMBERS = int.from_bytes(b"members.", "big")
 
 
-class _Drawn:
+class _Drawn(ABC):
     """What the samplers have in common that hold something about every item."""
 
     _what: str  # that is
@@ -62,9 +63,9 @@ class _Drawn:
             self._orders = {**dict([*self._orders.items()][-1:]), draw: order}
         return order
 
+    @abstractmethod
     def _make_order(self, draw: Draw) -> I64:
         """The order of a whole epoch without replacement."""
-        raise NotImplementedError
 
     def _described(self, what: str, content: bytes) -> str:
         how = "with" if self._replacement else "without"
