@@ -15,12 +15,15 @@ JOBS ?= 2
 # `jax.spmd_mode`, which Keras called up to 3.9.
 OLDEST := 3.1.0
 OLDEST_JAX := 3.10.0
+# Keras 2 as it goes on beside Keras 3: of the minor version of TensorFlow, on which alone it runs.
+LEGACY := 2.21.0
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BASE := .venv/.have-base
 KERAS_OLDEST := .keras-oldest/.have-$(OLDEST)
 KERAS_OLDEST_JAX := .keras-oldest-jax/.have-$(OLDEST_JAX)
+KERAS_LEGACY := .keras-legacy/.have-$(LEGACY)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONUNBUFFERED := 1
@@ -36,9 +39,10 @@ help:
 demo: .venv/.have-demo
 	$(BIN)/python examples/solar_cells.py
 
-test: .venv/.have-test $(KERAS_OLDEST) $(KERAS_OLDEST_JAX)
+test: .venv/.have-test $(KERAS_OLDEST) $(KERAS_OLDEST_JAX) $(KERAS_LEGACY)
 	PROCESSION_OLDEST_KERAS="$(CURDIR)/.keras-oldest" \
 	PROCESSION_OLDEST_KERAS_JAX="$(CURDIR)/.keras-oldest-jax" \
+	PROCESSION_LEGACY_KERAS="$(CURDIR)/.keras-legacy" \
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -r fEXs --durations 10 $(PYTEST_ARGS)
 
 lint: .venv/.have-lint
@@ -53,7 +57,7 @@ soak: .venv/.have-test
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 clean:
-	rm -rf .venv .keras-oldest .keras-oldest-jax build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .keras-oldest .keras-oldest-jax .keras-legacy build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- environments -----------------------------------------------------------------------------------------------------
@@ -88,4 +92,10 @@ $(KERAS_OLDEST_JAX): | $(BASE)
 	@echo "==> fetching Keras $(OLDEST_JAX), the oldest supported with JAX"
 	@rm -rf $(@D)
 	@$(PIP) install $(PIP_ARGS) --no-deps --target $(@D) keras==$(OLDEST_JAX)
+	@touch $@
+
+$(KERAS_LEGACY): | $(BASE)
+	@echo "==> fetching tf_keras $(LEGACY), the legacy Keras 2"
+	@rm -rf $(@D)
+	@$(PIP) install $(PIP_ARGS) --no-deps --target $(@D) tf_keras==$(LEGACY)
 	@touch $@

@@ -187,8 +187,8 @@ def test_large_arrays_of_every_kind_arrive() -> None:
 def test_buffers_travel_out_of_band_from_a_size_on(size: int) -> None:
     parts = pickled({"a": np.full(size, 7, np.uint8), "b": bytearray(b"x" * size)}, "source")
     assert len(parts.buffers) == (1 if size >= OUT_OF_BAND else 0)
-    payload, descriptor = to_shared(parts)
-    again = from_shared(payload, descriptor)
+    payload, descriptors = to_shared(parts)
+    again = from_shared(payload, descriptors)
     assert again["a"].tobytes() == b"\7" * size
     assert again["b"] == b"x" * size
 

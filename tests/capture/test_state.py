@@ -35,9 +35,9 @@ class WithState(Plain):
 def sent(source: Any) -> tuple[Tracker, Any]:
     """Return the tracker of a source that has been sent, and the copy that arrived."""
     parts = pickled(source, "source")
-    payload, descriptor = to_shared(parts)
-    tracker = Tracker(source, parts, payload, descriptor)
-    return tracker, from_shared(payload, descriptor)
+    payload, descriptors = to_shared(parts)
+    tracker = Tracker(source, parts, payload, descriptors)
+    return tracker, from_shared(payload, descriptors)
 
 
 def travelled(changes: Changes) -> Changes:

@@ -5,16 +5,20 @@ Payload in memory:   | stream | padding | buffer 0 | padding | buffer 1 | …   
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap
+import os
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
 
 from procession.capture.memory import anonymous, mapped
+from procession.capture.travel import Along, arriving, leaving, reduced
 from procession.errors import CaptureError
 
 OUT_OF_BAND = (
@@ -28,13 +32,16 @@ class Pickled(NamedTuple):
 
     stream: bytes
     buffers: list[memoryview]
+    along: Along
 
 
 class Payload(NamedTuple):
-    """Where the parts of a `Pickled` lie in a shared memory; the descriptor travels beside it."""
+    """Where the parts of a `Pickled` lie in a shared memory; its descriptor travels beside it, before the others."""
 
     size: int
     spans: tuple[tuple[int, int], ...]  # (start, stop) of the stream and then of each buffer
+    private: bool  # each worker has to rebuild it for itself
+    modules: tuple[str, ...]  # that it names
 
 
 def aligned(offset: int) -> int:
@@ -62,34 +69,74 @@ def pickled(value: Any, what: str) -> Pickled:
     Raises:
         CaptureError: a part of it cannot be pickled; names the path from `what` to the part, its type and the remedy.
     """
-    buffers, keep_in_band = beside(OUT_OF_BAND)
-    stream = io.BytesIO()
     try:
-        cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_band).dump(value)
+        return _pickled(value)
     except Exception as error:  # pickling runs the user's __reduce__ and __getstate__: anything can be raised
         raise _cannot_travel(value, what, error) from error
-    return Pickled(stream.getvalue(), buffers)
 
 
-def to_shared(parts: Pickled) -> tuple[Payload, int]:
-    """Copy `parts` into a new shared memory; return where they lie, and its descriptor."""
+def _pickled(value: Any) -> Pickled:
+    buffers, keep_in_band = beside(OUT_OF_BAND)
+    stream, along = io.BytesIO(), Along()
+    with leaving(along):
+        _Pickler(stream, along, keep_in_band).dump(value)
+    return Pickled(stream.getvalue(), buffers, along)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
+    """cloudpickle's, which asks the registry first, and notes which modules the stream names."""
+
+    def __init__(self, file: io.BytesIO, along: Along, buffer_callback: Callable[[pickle.PickleBuffer], bool]) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._modules = along.modules
+
+    def reducer_override(self, value: Any) -> Any:
+        """Asked for every object but those of Python's own plain types."""
+        found = reduced(value)
+        if found is not NotImplemented:
+            return found
+        if isinstance(value, ModuleType):
+            self._modules.add(value.__name__)
+        found = super().reducer_override(value)
+        if found is NotImplemented and isinstance(value, (type, FunctionType)):
+            self._modules.add(value.__module__)
+        return found
+
+
+def to_shared(parts: Pickled) -> tuple[Payload, list[int]]:
+    """Copy `parts` into a new shared memory; return where they lie, and the descriptors that travel along."""
     spans, end = [], 0
     pieces = [memoryview(parts.stream), *parts.buffers]
     for part in pieces:
         spans.append((aligned(end), aligned(end) + len(part)))
         end = spans[-1][1]
-    descriptor = anonymous(max(end, 1), "source")
-    with mmap.mmap(descriptor, 0) as memory:
-        for (start, stop), part in zip(spans, pieces, strict=True):
-            memory[start:stop] = part
-    return Payload(end, tuple(spans)), descriptor
+    with contextlib.ExitStack() as undo:
+        descriptors: list[int] = []
+        undo.callback(lambda: closed(descriptors))
+        descriptors.append(anonymous(max(end, 1), "source"))
+        descriptors.extend(map(os.dup, parts.along.descriptors))
+        with mmap.mmap(descriptors[0], 0) as memory:
+            for (start, stop), part in zip(spans, pieces, strict=True):
+                memory[start:stop] = part
+        undo.pop_all()
+    return Payload(end, tuple(spans), parts.along.private, tuple(sorted(parts.along.modules))), descriptors
 
 
-def from_shared(payload: Payload, descriptor: int) -> Any:
-    """Rebuild the object; its large buffers are read-only views of the shared memory. Closes the descriptor."""
-    memory = memoryview(mapped(descriptor, writable=False))
-    stream, *buffers = (memory[start:stop] for start, stop in payload.spans)
-    return pickle.loads(stream, buffers=buffers)
+def from_shared(payload: Payload, descriptors: Sequence[int]) -> Any:
+    """Rebuild the object; its large buffers are read-only views of the shared memory. Closes the descriptors."""
+    try:
+        memory = memoryview(mapped(os.dup(descriptors[0]), writable=False))
+        stream, *buffers = (memory[start:stop] for start, stop in payload.spans)
+        with arriving(descriptors[1:]):
+            return pickle.loads(stream, buffers=buffers)
+    finally:
+        closed(descriptors)
+
+
+def closed(descriptors: Sequence[int]) -> None:
+    """Close what came or went along with a payload."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def dumps(value: Any) -> bytes:
@@ -140,7 +187,7 @@ def _culprit(value: Any, path: str, error: Exception, seen: set[int]) -> tuple[s
         if id(part) in seen:
             continue
         try:
-            cloudpickle.dumps(part, protocol=5, buffer_callback=lambda _: False)
+            _pickled(part)
         except Exception as inner:
             return _culprit(part, name, inner, seen)
     return path, value, str(error) or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +36,9 @@ class Tracker:
     Large arrays are compared with the copy that the workers share, so remembering them costs no memory.
     """
 
-    def __init__(self, source: Any, sent: Pickled, payload: Payload, descriptor: int) -> None:
-        """`sent` is the source as it went to the workers, `payload` and `descriptor` say where it lies."""
-        memory = memoryview(mapped(os.dup(descriptor), writable=False))
+    def __init__(self, source: Any, sent: Pickled, payload: Payload, descriptors: Sequence[int]) -> None:
+        """`sent` is the source as it went to the workers, `payload` and `descriptors` say where it lies."""
+        memory = memoryview(mapped(os.dup(descriptors[0]), writable=False))
         copies = [memory[start:stop] for start, stop in payload.spans[1:]]
         shared = {_key(b): copy for b, copy in zip(sent.buffers, copies, strict=True)}
         self._known = {name: _kept(parts, shared) for name, parts in _attributes(source).items()}
@@ -122,7 +123,7 @@ def _attributes(source: Any) -> dict[Name, Pickled]:
 def _kept(parts: Pickled, shared: dict[tuple[int, int], memoryview] | None = None) -> Pickled:
     # The buffers belong to the user's arrays, which may be changed in place: keep what is in them now.
     copies = [(shared or {}).get(_key(b)) or memoryview(bytes(b)) for b in parts.buffers]
-    return Pickled(parts.stream, copies)
+    return parts._replace(buffers=copies)
 
 
 def _same(one: Pickled, other: Pickled) -> bool:

@@ -23,7 +23,7 @@ from procession.capture.pickling import dumps
 from procession.engine.limits import limit_error
 
 PACKET = 32 * 1024  # well below the kernel's default socket buffer (208 KiB on Linux), several must fit
-MOST_DESCRIPTORS = 64  # Linux allows 253 in a packet
+MOST_DESCRIPTORS = 250  # Linux allows 253 in a packet
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # of the other end, or of this one
 _INLINE, _SEGMENT = b"i", b"s"
 

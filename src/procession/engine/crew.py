@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Sequence
 
 from procession.capture.pickling import loads
 from procession.config import Faults
@@ -111,10 +112,10 @@ class Crew:
         told, remote.plan = remote.plan, plan
         remote.send(Work(tuple(tasks), None if told is plan else plan))
 
-    def refresh(self, refresh: Refresh, descriptor: int) -> None:
+    def refresh(self, refresh: Refresh, descriptors: Sequence[int]) -> None:
         """Tell all of changes to the source."""
         for remote in self._remotes.values():
-            remote.send(refresh, [descriptor])
+            remote.send(refresh, descriptors)
 
     def read_all(self) -> list[Event]:
         """What has been reported and not been read yet."""

@@ -139,10 +139,10 @@ class Driver:
             self._readers.silence(self._link.channel)
 
     def _refresh(self, changes: Changes) -> None:
-        payload, descriptor = to_shared(pickled(changes, "source"))
+        payload, descriptors = to_shared(pickled(changes, "source"))
         refresh = Refresh(payload, (*changes.attributes, *changes.removed))
-        self._link.refresh(refresh, descriptor)
-        self._crew.refresh(refresh, descriptor)
+        self._link.refresh(refresh, descriptors)
+        self._crew.refresh(refresh, descriptors)
 
     def _read_link(self) -> list[Event]:
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
+from collections.abc import Sequence
 
-from procession.capture.pickling import Pickled, to_shared
+from procession.capture.pickling import Pickled, closed, to_shared
 from procession.engine import supervisor
 from procession.engine.channel import Channel, Closed
 from procession.engine.limits import opened
@@ -29,8 +30,8 @@ class Link:
         self._control: supervisor.Control | None = None
         self._unread: deque[tuple[Message, list[int]]] = deque()  # received while workers were being started
         self.loaded = False  # this template has rebuilt the source
-        self.late = False  # each worker loads the source by itself
-        self.threads: tuple[str, ...] = ()  # the reason for that
+        self.late = False  # each worker loads the source by itself: something in it must be its own, or
+        self.threads: tuple[str, ...] = ()  # these, which it started when it was loaded, do not survive a fork
 
     @property
     def channel(self) -> Channel | None:
@@ -41,6 +42,7 @@ class Link:
         """Share a captured source; return where it lies."""
         self._forget_source()
         self._sent = Sent(*opened(lambda: to_shared(parts), "shared memory for the source"))
+        self.late = self._sent.payload.private
         return self._sent
 
     def connect(self) -> Channel:
@@ -48,17 +50,18 @@ class Link:
         assert self._sent is not None and self._control is None
         self._control = opened(supervisor.attach, "process to fork workers from")
         self.loaded = False
-        self.tell(Load(self._sent.payload, surroundings(), self.late), [self._sent.descriptor])
-        for refresh, descriptor in self._refreshed:
-            self.tell(refresh, [descriptor])
+        modules = () if self.threads else self._sent.payload.modules
+        self.tell(Load(self._sent.payload, surroundings(), self.late, modules), self._sent.descriptors)
+        for refresh, descriptors in self._refreshed:
+            self.tell(refresh, descriptors)
         return self._control.channel
 
-    def refresh(self, refresh: Refresh, descriptor: int) -> None:
-        """Tell of changes to the source; the descriptor is this object's from now on."""
-        self.tell(refresh, [descriptor])
-        self._refreshed.add(refresh, descriptor)
+    def refresh(self, refresh: Refresh, descriptors: Sequence[int]) -> None:
+        """Tell of changes to the source; the descriptors are this object's from now on."""
+        self.tell(refresh, descriptors)
+        self._refreshed.add(refresh, descriptors)
 
-    def tell(self, message: Message, descriptors: list[int]) -> None:
+    def tell(self, message: Message, descriptors: Sequence[int]) -> None:
         """Send a message; if the template is gone, `received` says so."""
         assert self._control is not None
         with contextlib.suppress(Closed):
@@ -120,7 +123,7 @@ class Link:
     def _forget_source(self) -> None:
         self._refreshed.close()
         if self._sent is not None:
-            os.close(self._sent.descriptor)
+            closed(self._sent.descriptors)
             self._sent = None
 
     def _forget_unread(self) -> None:

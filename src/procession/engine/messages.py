@@ -48,7 +48,7 @@ class Work(NamedTuple):
 
 
 class Refresh(NamedTuple):
-    """Changes to the source; the descriptor of the payload comes along. Also to the template, for workers to come."""
+    """Changes to the source; the descriptors of the payload come along. Also to the template, for workers to come."""
 
     payload: Payload
     names: tuple[Name, ...]  # the attributes that are changed or removed
@@ -90,6 +90,7 @@ class Load(NamedTuple):
     payload: Payload
     surroundings: Surroundings
     late: bool
+    modules: tuple[str, ...]  # to import, where it is left to the workers: what they then need not do each
 
 
 class Fork(NamedTuple):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from procession.capture.pickling import closed
 from procession.engine.messages import Refresh
 
 
 class _Kept(NamedTuple):
     refresh: Refresh
-    descriptor: int
+    descriptors: Sequence[int]
 
 
 class Refreshes:
@@ -20,19 +20,22 @@ class Refreshes:
     def __init__(self) -> None:
         self._kept: list[_Kept] = []
 
-    def add(self, refresh: Refresh, descriptor: int) -> None:
-        """Keep a change; the descriptor of its payload is this object's from now on."""
+    def add(self, refresh: Refresh, descriptors: Sequence[int]) -> None:
+        """Keep a change; the descriptors of its payload are this object's from now on."""
         for old in list(self._kept):
             if set(old.refresh.names) <= set(refresh.names):
                 self._kept.remove(old)
-                os.close(old.descriptor)
-        self._kept.append(_Kept(refresh, descriptor))
+                closed(old.descriptors)
+        self._kept.append(_Kept(refresh, descriptors))
 
-    def __iter__(self) -> Iterator[tuple[Refresh, int]]:
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def __iter__(self) -> Iterator[tuple[Refresh, Sequence[int]]]:
         return iter(self._kept)
 
     def close(self) -> None:
         """Forget all."""
         for kept in self._kept:
-            os.close(kept.descriptor)
+            closed(kept.descriptors)
         self._kept.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from procession.capture.pickling import Payload
@@ -39,13 +40,13 @@ class Remote:
         """The slots that nobody else may use while it lives."""
         return [*self.kept, *(Slot(task.offset, task.capacity) for task in self.tasks.values())]
 
-    def send(self, message: Any, descriptors: list[int] | None = None) -> None:
+    def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
         """Send a message; if it is gone, the template tells, with the reason.
 
         One that has not read for so long that there is no room is stuck: it is ended, and replaced as any other.
         """
         try:
-            self.channel.send(message, descriptors or (), wait=self.watch is None)
+            self.channel.send(message, descriptors, wait=self.watch is None)
         except Closed:
             pass
         except OSError:
@@ -66,4 +67,4 @@ class Sent(NamedTuple):
     """The source as it travelled; kept so that another template can be given it."""
 
     payload: Payload
-    descriptor: int
+    descriptors: list[int]

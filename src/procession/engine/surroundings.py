@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from procession.engine.messages import Surroundings
@@ -75,6 +77,13 @@ def take_over(seen: Surroundings) -> None:
     if seen.directory is not None:
         with contextlib.suppress(OSError):  # it may have been removed: imports by absolute path still work
             os.chdir(seen.directory)
+
+
+def import_all(names: Iterable[str]) -> None:
+    """Import modules, for those to be forked; what fails here fails where it is needed, and is told there."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def threads() -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from procession.capture.pickling import dumps, from_shared, loads
+from procession.capture.pickling import closed, dumps, from_shared, loads
 from procession.capture.state import apply
 from procession.engine.channel import Channel, Closed
 from procession.engine.messages import (
@@ -35,7 +35,7 @@ from procession.engine.messages import (
 )
 from procession.engine.refreshes import Refreshes
 from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
-from procession.engine.surroundings import take_over, threads
+from procession.engine.surroundings import import_all, take_over, threads
 from procession.engine.worker import Worker
 from procession.errors import harmless, pack
 
@@ -60,7 +60,7 @@ class Session:
         self.children: dict[int, Child] = {}  # process id → child
         self._source: Any = None
         self._forks = False  # whether the source is here and may be forked
-        self._late: tuple[Load, int] | None = None  # what each worker loads by itself, and its descriptor
+        self._late: tuple[Load, list[int]] | None = None  # what each worker loads by itself, and its descriptors
         self._refreshed = Refreshes()  # what late workers must catch up with
 
     def serve(self) -> None:
@@ -70,14 +70,14 @@ class Session:
         message, descriptors = received
         match message:
             case Load():
-                self._load(message, descriptors[0])
+                self._load(message, descriptors)
             case Fork():
                 self._fork(message, *descriptors)
             case Refresh(payload, _):
-                if self._late is None:
-                    self._source = apply(from_shared(payload, descriptors[0]), self._source)
+                if self._late is not None or payload.private or self._refreshed:  # in order, all from then on
+                    self._refreshed.add(message, descriptors)
                 else:
-                    self._refreshed.add(message, descriptors[0])
+                    self._source = apply(from_shared(payload, descriptors), self._source)
 
     def end(self) -> None:
         """Let the workers go: those that are idle leave by themselves, the others are killed after a moment."""
@@ -89,27 +89,30 @@ class Session:
         self.children.clear()
         self._refreshed.close()
         if self._late is not None:
-            os.close(self._late[1])
+            closed(self._late[1])
         self._source = None
         self.channel.close()
         gc.unfreeze()
         gc.collect()
         gc.freeze()
 
-    def _load(self, load: Load, descriptor: int) -> None:
+    def _load(self, load: Load, descriptors: list[int]) -> None:
         take_over(load.surroundings)
         if load.late:
-            self._late = (load, descriptor)
-            self._forks = True
-            self.channel.send(Loaded(()))
+            self._late = (load, descriptors)
+            import_all(load.modules)
+            self._loaded()
             return
         try:
-            self._source = from_shared(load.payload, descriptor)
+            self._source = from_shared(load.payload, descriptors)
         except BaseException as error:
             failure = harmless(error, "the unpickling of the source")
             failure.add_note("procession: raised while the source was unpickled for the workers")
             self.channel.send(LoadFailed(pack(failure, dumps, loads)))
             return
+        self._loaded()
+
+    def _loaded(self) -> None:
         lost = threads()
         self._forks = not lost
         # What is here now is shared by all workers: keep their collectors from writing to it (copy-on-write).
@@ -153,8 +156,8 @@ class Session:
             source = self._source
             if late is not None:
                 source = from_shared(late[0].payload, late[1])
-                for message, descriptor in refreshed:
-                    source = apply(from_shared(message.payload, descriptor), source)
+            for message, descriptors in refreshed:
+                source = apply(from_shared(message.payload, descriptors), source)
             end, arena, stack = ends
             Worker(Channel.from_descriptor(end), arena, stack, source, fork).serve()
             status = 0

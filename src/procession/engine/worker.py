@@ -72,7 +72,7 @@ class Worker:
                             )
                         self._work(tasks)
                     case Refresh(payload, _):
-                        self._source = apply(from_shared(payload, descriptors[0]), self._source)
+                        self._source = apply(from_shared(payload, descriptors), self._source)
         except Closed:
             self._channel.close()
 
