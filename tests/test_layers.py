@@ -15,7 +15,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("procession", "procession.testing"),  # the root says what is public; testing may use anything
     ("procession.__main__", "procession.cli"),
-    ("procession.loader", "procession.launch"),
+    ("procession.loader", "procession.launch", "procession.script"),
     ("procession.doctor", "procession.adapters", "procession.monitoring.report"),
     ("procession.stream",),
     ("procession.executors",),

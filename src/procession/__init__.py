@@ -6,6 +6,7 @@ Any Keras `PyDataset` or other indexable source, read by worker processes in par
     model.fit(procession.Loader(train_sequence, workers=4), epochs=10)
 """
 
+from procession.capture.travel import register
 from procession.config import Faults
 from procession.engine.item import WorkerInfo, worker_info
 from procession.errors import (
@@ -14,6 +15,7 @@ from procession.errors import (
     ConfigError,
     EmptySourceError,
     EpochAbandonedError,
+    IgnoredWarning,
     LimitError,
     LoaderClosedError,
     ProcessionError,
@@ -27,6 +29,7 @@ from procession.errors import (
     TemplateDiedError,
     WorkerDiedError,
 )
+from procession.launch import install, uninstall
 from procession.loader import Loader
 from procession.monitoring.stats import Statistics
 from procession.order.randomness import rng
@@ -45,6 +48,7 @@ __all__ = [
     "EmptySourceError",
     "EpochAbandonedError",
     "Faults",
+    "IgnoredWarning",
     "LimitError",
     "Loader",
     "LoaderClosedError",
@@ -64,7 +68,10 @@ __all__ = [
     "Window",
     "WorkerDiedError",
     "WorkerInfo",
+    "install",
     "partition",
+    "register",
     "rng",
+    "uninstall",
     "worker_info",
 ]

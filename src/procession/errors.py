@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
-_NOT_THE_USERS = ("procession", "keras", "tensorflow", "weakref", "contextlib")
+_NOT_THE_USERS = ("procession", "keras", "tf_keras", "tensorflow", "weakref", "contextlib", "functools", "runpy")
 
 
 class ProcessionError(Exception):
@@ -77,6 +77,10 @@ class StateWarning(UserWarning):
 
 class SourceExitError(ProcessionError, RuntimeError):
     """The source called `sys.exit()`, or raised another exception that is no error."""
+
+
+class IgnoredWarning(UserWarning):
+    """Something that was asked for has no effect here."""
 
 
 class SkippedWarning(UserWarning):

@@ -14,10 +14,10 @@ from procession.errors import EpochAbandonedError
 from procession.monitoring.stats import Statistics
 from procession.order.sharding import Shard
 from procession.order.state import State
-from procession.stream import EndOfEpoch, Stream
+from procession.stream import EndOfEpoch, Stream, Streamed
 
 
-class Loader:
+class Loader(Streamed):
     """Makes the batches of any indexable source in parallel, in order, each once.
 
     Give it to `model.fit`, `evaluate` or `predict` in place of the source, or loop over it: each `iter` begins an
@@ -242,12 +242,6 @@ class Loader:
         from procession.adapters.jax import device_arrays
 
         return device_arrays(iter(self))
-
-    def _keras_adapter(self, **arguments: Any) -> Any:
-        """What Keras reads from; called by `keras_hook`."""
-        from procession.adapters.keras import LoaderAdapter
-
-        return LoaderAdapter(self, **arguments)
 
 
 class _Epoch:

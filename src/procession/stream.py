@@ -30,6 +30,12 @@ class EndOfEpoch(Exception):  # noqa: N818 - an event, like StopIteration
     """All batches of the epoch have been delivered."""
 
 
+class Streamed:
+    """What has a stream that adapters can read from: a `Loader`."""
+
+    _stream: Stream
+
+
 class Stream:
     """Delivers the batches of a source, epoch after epoch."""
 
@@ -197,6 +203,11 @@ class Stream:
             self.config = replace(self.config, seed=seed)
             self._samplers = Samplers(self.config)
             self.hooks.reseed(seed)
+
+    def follow(self, epoch: int, hooks: int) -> None:
+        """Number the epochs on from those that another loader of the same source has had, hooks included."""
+        self.epoch = epoch
+        self.hooks.begun = self.hooks.ended = hooks
 
     @property
     def resuming(self) -> bool:

@@ -71,6 +71,13 @@ class Attach(NamedTuple):
     """A loader's control channel, whose end comes along."""
 
 
+class Preload(NamedTuple):
+    """Import modules before any loader comes, seeing these variables besides those of the environment."""
+
+    modules: tuple[str, ...]
+    environment: dict[str, str]
+
+
 class Finish(NamedTuple):
     """End all workers and yourself. (A template whose bootstrap channel is only closed ends with its last loader.)"""
 
@@ -103,6 +110,12 @@ class Fork(NamedTuple):
 
 
 # template → training process
+
+
+class Preloaded(NamedTuple):
+    """The modules have been imported. `threads`: what they started that does not survive a fork."""
+
+    threads: tuple[str, ...]
 
 
 class Loaded(NamedTuple):

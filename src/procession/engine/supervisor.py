@@ -16,7 +16,7 @@ import threading
 from typing import NamedTuple
 
 from procession.engine.channel import Channel, Closed
-from procession.engine.messages import Attach, Finish
+from procession.engine.messages import Attach, Finish, Preload, Preloaded
 from procession.engine.surroundings import surroundings
 from procession.errors import TemplateDiedError
 
@@ -24,6 +24,10 @@ _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from procession.engine.template import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
+
+
+# What Keras reads when it is imported, and never again.
+IMPORTED_WITH = ("KERAS_BACKEND", "TF_USE_LEGACY_KERAS")
 
 
 class Template(NamedTuple):
@@ -67,13 +71,21 @@ class Supervisor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._current: Template | None = None
+        self._preloading: dict[str, str] | None = None  # what the current one saw when it imported, until its first use
         self._retired: list[Template] = []  # spoiled for forking; they end with the last loader they have
+
+    def preload(self, modules: tuple[str, ...], environment: dict[str, str]) -> None:
+        """Start the template, if there is none, and have it import modules meanwhile."""
+        with self._lock, contextlib.suppress(Closed):  # the first loader starts another, and says what is wrong
+            self._running().bootstrap.send(Preload(modules, environment))
+            self._preloading = {**os.environ, **environment}
 
     def attach(self) -> Control:
         """Open a control channel, to the running template if there is one."""
         ours, theirs = Channel.pair()
         try:
             with self._lock:
+                self._check_preloaded()
                 for _ in range(2):
                     template = self._running()
                     try:
@@ -104,6 +116,19 @@ class Supervisor:
         for template in templates:
             if template is not None and template.owner == os.getpid():
                 template.end()
+
+    def _check_preloaded(self) -> None:
+        """Wait for what was to be imported; another template has to do if that has made this one of no use."""
+        then, self._preloading = self._preloading, None
+        if then is None or self._current is None or self._current.owner != os.getpid():
+            return
+        try:
+            received = self._current.bootstrap.receive()
+        except Closed:
+            return  # it is gone, which will be noticed
+        assert received is not None and isinstance(received[0], Preloaded)
+        if received[0].threads or any(os.environ.get(name) != then.get(name) for name in IMPORTED_WITH):
+            self._discard()
 
     def _running(self) -> Template:
         if self._current is not None and (
@@ -153,6 +178,14 @@ atexit.register(_SUPERVISOR.shutdown)
 def attach() -> Control:
     """Open a control channel to this process's template; start one if there is none."""
     return _SUPERVISOR.attach()
+
+
+def preload(modules: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Start the template of this process before there is a loader, and have it import modules.
+
+    Where `environment`, variables that are expected to be set by then, turns out wrong about Keras, it is started anew.
+    """
+    _SUPERVISOR.preload(modules, environment)
 
 
 def retire(template: Template) -> None:

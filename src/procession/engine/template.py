@@ -31,6 +31,8 @@ from procession.engine.messages import (
     Loaded,
     LoadFailed,
     NotForked,
+    Preload,
+    Preloaded,
     Refresh,
 )
 from procession.engine.refreshes import Refreshes
@@ -222,9 +224,15 @@ class Template:
             self._retired = True
             return
         assert received is not None
-        if isinstance(received[0], Finish):
-            self._finish()
-            return
+        match received[0]:
+            case Finish():
+                self._finish()
+                return
+            case Preload(modules, environment):
+                os.environ.update(environment)
+                import_all(modules)
+                self._bootstrap.send(Preloaded(threads()))
+                return
         session = Session(self, Channel.from_descriptor(received[1][0]))
         self._sessions[session.channel.fileno()] = session
         self._wait_for(session.channel.fileno(), lambda: self._serve_session(session))

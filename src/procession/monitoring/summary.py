@@ -1,0 +1,46 @@
+"""What a run of a script tells at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from procession.monitoring.stats import Statistics
+
+Key = tuple[str, str, int, int]
+
+
+def summary(read: Iterable[tuple[str, Statistics]]) -> str:
+    """A line for each dataset that was read by workers, all its calls together, and what went wrong."""
+    by_dataset: dict[Key, list[Statistics]] = {}
+    for name, figures in read:
+        by_dataset.setdefault((name, figures.executor, figures.workers, figures.seed), []).append(figures)
+    if not by_dataset:
+        return (
+            "procession: nothing was read by workers: no PyDataset or Sequence came to fit, evaluate or predict "
+            "(arrays, tf.data.Datasets and generators are read by Keras itself)"
+        )
+    return "\n".join(_line(key, parts) for key, parts in by_dataset.items())
+
+
+def _line(key: Key, parts: list[Statistics]) -> str:
+    name, executor, workers, seed = key
+    batches, nbytes = sum(one.batches for one in parts), sum(one.bytes for one in parts)
+    waited = sum(one.wait_seconds for one in parts)
+    epochs = _counted(sum(one.epochs for one in parts), "epoch")
+    what = f"{_counted(batches, 'batch', 'batches')} ({nbytes / 1e6:,.0f} MB) in {epochs}"
+    told = [
+        f"procession: {name}: {what} by {_counted(workers, 'worker')} ({executor})",
+        f"{waited:.1f} s waited for them",
+        f"seed {seed}",
+    ]
+    if deaths := sum(one.deaths for one in parts):
+        told.append(f"{_counted(deaths, 'process', 'processes')} died and replaced")
+    if skips := sum(one.skips for one in parts):
+        told.append(f"{_counted(skips, 'item')} left out")
+    if reasons := sorted({reason for one in parts for reason in one.pickled}):
+        told.append(f"pickled, which is slow: {', '.join(reasons[:3])}")
+    return "; ".join(told)
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
