@@ -3,11 +3,11 @@
 Keras has no such thing. Under `procession run` the list is read as partitions: by turns, each by one worker.
 """
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 
-class Table(keras.utils.Sequence):
+class Table(tf.keras.utils.Sequence):
     def __init__(self, data, labels, batch_size):
         self.data = data
         self.labels = labels
@@ -22,13 +22,15 @@ class Table(keras.utils.Sequence):
 
 
 if __name__ == "__main__":
-    keras.utils.set_random_seed(1)
+    tf.keras.utils.set_random_seed(1)
     data = np.random.rand(1000, 100)
     labels = (data[:, 0] > 0.5).astype("int64")
     parts = 4
     pairs = zip(np.array_split(data, parts), np.array_split(labels, parts), strict=True)
     sequences = [Table(some, of_them, 32) for some, of_them in pairs]
 
-    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid")])
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Dense(16, activation="relu"), tf.keras.layers.Dense(1, activation="sigmoid")]
+    )
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     model.fit(sequences, epochs=3, workers=1, use_multiprocessing=False, verbose=2)

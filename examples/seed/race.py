@@ -5,11 +5,11 @@ Keras 3 refuses the keywords, and its workers would find no `super().__init__()`
 
 import multiprocessing as mp
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 
-class Table(keras.utils.Sequence):
+class Table(tf.keras.utils.Sequence):
     def __init__(self, data, labels, batch_size):  # super().__init__() is forgotten, as it often is
         self.data = data
         self.labels = labels
@@ -24,11 +24,13 @@ class Table(keras.utils.Sequence):
 
 
 if __name__ == "__main__":
-    keras.utils.set_random_seed(1)
+    tf.keras.utils.set_random_seed(1)
     data = np.random.rand(1000, 100)
     labels = (data[:, 0] > 0.5).astype("int64")
 
-    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid")])
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Dense(16, activation="relu"), tf.keras.layers.Dense(1, activation="sigmoid")]
+    )
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     with mp.Pool(processes=4) as pool:
         model.fit(Table(data, labels, 32), epochs=3, workers=4, use_multiprocessing=True, verbose=2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
-from procession import __version__, script
+from procession import script
 from procession.config import EXECUTORS
 from procession.errors import ConfigError
 from procession.launch import Defaults, Installation, start
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         description="Keras datasets in worker processes: correct, unbreakable, fast.",
         epilog="procession COMMAND --help tells more, with examples.",
     )
-    top.add_argument("--version", action="version", version=f"procession {__version__}")
+    top.add_argument("--version", action="version", version=f"procession {version('procession')}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = commands.add_parser(
         "run",

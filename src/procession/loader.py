@@ -9,12 +9,13 @@ from typing import Any, Literal, Self
 
 from procession.adapters import keras_hook
 from procession.adapters.distributed import chosen
+from procession.adapters.epochs import Streamed
 from procession.config import Faults, make_config
 from procession.errors import EpochAbandonedError
 from procession.monitoring.stats import Statistics
 from procession.order.sharding import Shard
 from procession.order.state import State
-from procession.stream import EndOfEpoch, Stream, Streamed
+from procession.stream import EndOfEpoch, Stream
 
 
 class Loader(Streamed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib.machinery
 import importlib.util
 import io
@@ -57,7 +58,7 @@ def find(target: str, *, module: bool) -> Program:
         return _container(target, importer)
     with io.open_code(os.path.abspath(target)) as file:
         source = file.read()
-    code = compile(source, target, "exec")
+    code = compile(source, os.path.abspath(target), "exec")
     directory = str(Path(target).resolve().parent)  # as Python does: behind links
     return Program(code, source.decode(errors="replace"), target, directory, file=os.path.abspath(target))
 
@@ -80,7 +81,8 @@ def execute(program: Program, arguments: list[str]) -> int:
         error.__traceback__ = _below(error.__traceback__)
         raise
     except BaseException as error:
-        sys.excepthook(type(error), error, _below(error.__traceback__))
+        error.__traceback__ = _below(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         if isinstance(error, KeyboardInterrupt):
             sys.excepthook = lambda *_: None  # it has been told, and ends the process by its signal
             raise
@@ -129,7 +131,7 @@ def _container(target: str, importer: Any) -> Program:
 
 def _main_of(program: Program) -> ModuleType:
     main = ModuleType("__main__")
-    values = {"__builtins__": __builtins__, "__annotations__": {}}
+    values = {"__builtins__": builtins, "__annotations__": {}}
     if program.file is not None:
         values |= {"__file__": program.file, "__cached__": None}
     if program.spec is not None:

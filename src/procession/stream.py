@@ -23,17 +23,9 @@ from procession.order.plan import Plan
 from procession.order.rest import Rest
 from procession.order.state import Resumed, Setup, State
 
-MOST_TOLD = 5  # skipped items that a warning lists
-
 
 class EndOfEpoch(Exception):  # noqa: N818 - an event, like StopIteration
     """All batches of the epoch have been delivered."""
-
-
-class Streamed:
-    """What has a stream that adapters can read from: a `Loader`."""
-
-    _stream: Stream
 
 
 class Stream:
@@ -53,7 +45,6 @@ class Stream:
         self.waker = opened(Waker, "pipe to wake a wait with")
         self._door = Door()
         self._counters = Counters()
-        self._told = 0  # skips that have been warned about
         self._performer: Performer | None = None  # made when it is first needed, and again after a failure in here
         self._plan: Plan | None = None
         self._ticket = -1  # of the batch taken last
@@ -240,6 +231,10 @@ class Stream:
         """Whether `close` has been called."""
         return self._door.closed
 
+    def discount(self) -> None:
+        """The batch taken last was made for a look only, and will come in its order: count it once."""
+        self._counters.batches -= 1
+
     def statistics(self) -> Statistics:
         """A frozen snapshot of the figures."""
         facts = self._performer.facts() if self._performer is not None else {}
@@ -286,20 +281,10 @@ class Stream:
         self._door.check()
 
     def _warn_of_skips(self) -> None:
-        count, self._told = self._counters.skips - self._told, self._counters.skips
-        if not count:
-            return
-        latest = self._counters.skipped[-count:][:MOST_TOLD]
-        told = "; ".join(f"{item.name} ({item.error})" for item in latest)
-        more = f", and {count - len(latest)} more" if count > len(latest) else ""
-        what = "1 item was" if count == 1 else f"{count} items were"
-        whole = "" if self.config.batch_size else " Each was a whole batch; with Loader(batch_size=...) it is a sample."
-        warnings.warn(
-            f"epoch {self.epoch}: {what} left out after failing: {told}{more}. Loader.statistics().skipped lists "
-            f"them.{whole}",
-            SkippedWarning,
-            stacklevel=users_level(),
-        )
+        told = self._counters.untold_skips(self.epoch)
+        if told:
+            whole = "" if self.config.batch_size else " Each was a whole batch; with Loader(batch_size=...) a sample."
+            warnings.warn(told + whole, SkippedWarning, stacklevel=users_level())
 
     def _break_down(self) -> None:
         """End the executor; the next epoch makes another."""

@@ -20,6 +20,12 @@ MOST_LOOKED_AT = 16  # batches in a look, for probes to come by
 MOST_PLACES = 4096  # remembered: of batches handed out, and perhaps not trained on yet
 
 
+class Streamed:
+    """What has a stream that adapters can read from: a `Loader`."""
+
+    _stream: Stream
+
+
 class Taken(NamedTuple):
     """A batch, its position in its order, and what was left of that before it was taken."""
 
@@ -173,6 +179,7 @@ class Epochs:
                 break
             named = f"batch {taken.position} of epoch {self._plan.epoch}", taken.batch
             if self._rest == taken.before:  # nothing of the order itself: a probe
+                self.stream.discount()
                 probed.append(named)
             else:
                 seen.append(named)
@@ -215,7 +222,7 @@ class Epochs:
     def _take_own(self) -> Taken:
         """The next batch of the order; probes that come late are passed over."""
         while (taken := self._take()).before == self._rest:
-            pass
+            self.stream.discount()
         return taken
 
     def _take(self) -> Taken:

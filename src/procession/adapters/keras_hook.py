@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from procession.adapters.awaiting import Awaiting, when_imported
+from procession.adapters.epochs import Streamed
 from procession.errors import IgnoredWarning, users_level
-from procession.stream import Streamed
 
 # From Keras 3.1 to 3.15, and tf_keras 2.16 to 2.21.
 ADAPTERS, MODELS = "keras.src.trainers.data_adapters", "keras.src.models.model"

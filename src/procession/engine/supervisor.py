@@ -46,6 +46,11 @@ class Template(NamedTuple):
         except subprocess.TimeoutExpired:
             return None
 
+    def kill(self) -> None:
+        """End it at once: nobody has used it."""
+        if self.owner == os.getpid():
+            self.process.kill()
+
     def end(self) -> int:
         """Have it end, wait for it, and return its exit status."""
         with contextlib.suppress(Closed):  # it is gone already, or retired and on its way
@@ -112,6 +117,8 @@ class Supervisor:
     def shutdown(self) -> None:
         """End all templates of this process. Loaders in use start a new one with their next epoch."""
         with self._lock:
+            if self._current is not None and self._preloading is not None:  # it imports, for nobody
+                self._current.kill()
             templates, self._current, self._retired = [*self._retired, self._current], None, []
         for template in templates:
             if template is not None and template.owner == os.getpid():

@@ -231,7 +231,8 @@ class Template:
             case Preload(modules, environment):
                 os.environ.update(environment)
                 import_all(modules)
-                self._bootstrap.send(Preloaded(threads()))
+                with contextlib.suppress(Closed):  # which the next message would tell
+                    self._bootstrap.send(Preloaded(threads()))
                 return
         session = Session(self, Channel.from_descriptor(received[1][0]))
         self._sessions[session.channel.fileno()] = session

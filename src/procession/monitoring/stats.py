@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_SKIPPED = 1000  # listed; the rest is counted
+MOST_TOLD = 5  # of them in one warning
 MOST_TEXT = 120  # characters of an exception's text
 
 
@@ -76,6 +77,7 @@ class Counters:
         self.pickled: Counter[str] = Counter()
         self.skipped: list[SkippedItem] = []
         self._skipped_now: set[int] = set()
+        self._told = 0  # skips that have been warned about
 
     def begin_epoch(self) -> None:
         """An epoch begins."""
@@ -98,6 +100,17 @@ class Counters:
         self.skips += 1
         if len(self.skipped) < MOST_SKIPPED:
             self.skipped.append(item)
+
+    def untold_skips(self, epoch: int) -> str:
+        """What has been left out since the last call; empty if nothing has."""
+        count, self._told = self.skips - self._told, self.skips
+        if not count:
+            return ""
+        latest = self.skipped[-count:][:MOST_TOLD]
+        told = "; ".join(f"{item.name} ({item.error})" for item in latest)
+        more = f", and {count - len(latest)} more" if count > len(latest) else ""
+        what = "1 item was" if count == 1 else f"{count} items were"
+        return f"epoch {epoch}: {what} left out after failing: {told}{more}. Loader.statistics().skipped lists them."
 
     def snapshot(self, executor: str, workers: int, seed: int, facts: dict[str, Any]) -> Statistics:
         """A frozen copy."""
