@@ -22,6 +22,7 @@ OLDEST_VARIABLES = {
     "jax": "PROCESSION_OLDEST_KERAS_JAX",
     "torch": "PROCESSION_OLDEST_KERAS",
 }
+LEGACY_VARIABLE = "PROCESSION_LEGACY_KERAS"
 NEWEST = list(OLDEST_VARIABLES)
 OLDEST = [f"{backend}-oldest" for backend in NEWEST]
 
@@ -38,16 +39,21 @@ class Lab:
     def __init__(self, name: str, errors: Path) -> None:
         self.name = name
         self.backend, _, age = name.partition("-")
-        self.oldest = bool(age)
+        self.oldest = age == "oldest"
         self._environment = {**os.environ, "KERAS_BACKEND": self.backend, **SETTINGS}
         # JAX compiles anew for each model; like models, as all here are, then take what was compiled before.
         self._environment["JAX_COMPILATION_CACHE_DIR"] = str(errors.with_name("compiled"))
         self._errors = errors
         self._process: subprocess.Popen[str] | None = None
-        if self.oldest:
-            self._environment["PYTHONPATH"] = os.pathsep.join(
-                filter(None, [oldest_keras(self.backend), os.environ.get("PYTHONPATH")])
-            )
+        if age == "legacy":
+            self._put_first(folder_with(LEGACY_VARIABLE, "tf_keras"))
+            self._environment["TF_USE_LEGACY_KERAS"] = "1"
+        elif self.oldest:
+            self._put_first(folder_with(OLDEST_VARIABLES[self.backend], "keras"))
+
+    def _put_first(self, folder: str) -> None:
+        path = filter(None, [folder, os.environ.get("PYTHONPATH")])
+        self._environment["PYTHONPATH"] = os.pathsep.join(path)
 
     def ask(self, function: str, **arguments: Any) -> Any:
         """Call `module.function` with arguments that JSON can hold, and return what it returns."""
@@ -99,14 +105,13 @@ class Lab:
         return self._errors.read_text()[-6000:]
 
 
-def oldest_keras(backend: str) -> str:
-    """Return the folder that holds the oldest supported Keras for a backend."""
-    variable = OLDEST_VARIABLES[backend]
+def folder_with(variable: str, package: str) -> str:
+    """Return the folder that a variable names, in which another version of Keras is."""
     folder = os.environ.get(variable)
-    if not folder or not Path(folder, "keras").is_dir():
+    if not folder or not Path(folder, package).is_dir():
         pytest.fail(
-            f"{variable} must name the folder with the oldest Keras that Procession supports on {backend}; "
-            "`make test` installs it there and sets the variable",
+            f"{variable} must name the folder with another {package} that Procession supports; `make test` installs "
+            "it there and sets the variable",
             pytrace=False,
         )
     return folder

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import procession
+from procession.adapters.awaiting import Awaiting
 
 FRAMEWORKS = ("keras", "tf_keras", "tensorflow", "torch", "jax")
 
@@ -37,7 +38,7 @@ def loader_first(executor: Any) -> dict[str, Any]:
         without = imported()
         import keras
 
-        finders = [type(finder).__module__ for finder in sys.meta_path]
+        awaited = [finder.name for finder in sys.meta_path if isinstance(finder, Awaiting)]
         model = keras.Sequential([keras.layers.Dense(1)])
         model.compile("sgd", "mse", jit_compile=False)
         first = model.fit(loader, epochs=2, verbose=0).history["loss"]
@@ -47,7 +48,7 @@ def loader_first(executor: Any) -> dict[str, Any]:
         "batches": batches,
         "imported": without,
         "backend": [before, os.environ["KERAS_BACKEND"], keras.backend.backend()],
-        "finders": [name for name in finders if name.startswith("procession")],
+        "awaited": sorted(awaited),
         "epochs": [len(first), len(second)],
     }
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.adapters.conftest import ROOT, SETTINGS
+from tests.adapters.conftest import LEGACY_VARIABLE, ROOT, SETTINGS, folder_with
 
 EXAMPLES = {
     "race": "procession: Table: 96 batches (2 MB) in 3 epochs by 4 workers (processes)",
@@ -51,9 +51,7 @@ def test_an_example_fails_with_stock_keras_and_trains_here(example: str) -> None
 
 @pytest.mark.parametrize("example", ["race", "partitioned"])
 def test_an_example_on_legacy_keras(example: str) -> None:
-    folder = os.environ.get("PROCESSION_LEGACY_KERAS")
-    assert folder, "PROCESSION_LEGACY_KERAS must name the folder with tf_keras; `make test` installs it there"
-    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [folder_with(LEGACY_VARIABLE, "tf_keras"), os.environ.get("PYTHONPATH")]))
     done = trained(example, "--seed", "5", TF_USE_LEGACY_KERAS="1", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert EXAMPLES[example] in done.stderr

@@ -17,14 +17,14 @@ class Awaiting(importlib.abc.MetaPathFinder):
     """Waits in `sys.meta_path` for one module to be imported, has something done to it, and goes."""
 
     def __init__(self, name: str, act: Act) -> None:
-        self._name = name
+        self.name = name
         self._act = act
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find the module as everybody else does, but with a loader that acts on it."""
-        if name != self._name:
+        if name != self.name:
             return None
         self.cancel()
         spec = importlib.util.find_spec(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -95,6 +96,7 @@ class Hook:
         if not self._undo:
             for module, name in PLACES:
                 _set_when_imported(module, functools.partial(self._set_place, name=name), self._undo)
+                _set_when_imported(module.partition(".")[0], functools.partial(_check_place, place=module), self._undo)
 
     def install(self, plain: Plain) -> None:
         """Ask `plain` for a loader of each dataset that Keras is given."""
@@ -247,10 +249,17 @@ def _check_alone(y: Any, sample_weight: Any) -> None:
             )
 
 
+def _check_place(_: ModuleType, place: str) -> Callable[[], None]:
+    """Keras has been imported, and with it, as far as is known, the place."""
+    if place not in sys.modules:
+        _moved(place, "py")
+    return _nothing
+
+
 def _moved(module: str, name: str) -> None:
     """Say that this Keras is none that we know."""
     top = module.partition(".")[0]
-    version = getattr(__import__(top), "__version__", "of unknown version")
+    version = getattr(sys.modules[top], "__version__", "of unknown version")
     warnings.warn(
         f"{top} {version} has no {module}.{name}, through which Procession reaches it up to Keras 3.15: it is left as "
         "it is, and reads its data itself. Loop over the Loader, or give fit what loader.to_tf(), to_torch() or "
