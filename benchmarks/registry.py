@@ -1,11 +1,11 @@
 """All works by name, in the order in which they run."""
 
 from benchmarks.model import Contender, Work
-from benchmarks.works import batches, fit, memory, order, parallel, recovery, seeding, start, transport
+from benchmarks.works import batches, fit, memory, order, parallel, recovery, script, seeding, start, transport
 
 WORKS: dict[str, Work] = {
     work.name: work
-    for group in (batches, seeding, order, transport, fit, parallel, recovery, start, memory)
+    for group in (batches, seeding, order, transport, fit, script, parallel, recovery, start, memory)
     for work in group.WORKS
 }
 
