@@ -31,43 +31,6 @@ def test_a_plain_loop_needs_no_keras(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("whole\n", "")
 
 
-NOTEBOOK = """
-import nbformat
-from nbclient import NotebookClient
-
-cells = [
-    '''
-import procession
-class Source:
-    factor = 2
-    def __len__(self):
-        return 4
-    def __getitem__(self, i):
-        return i * self.factor
-''',
-    '''
-loader = procession.Loader(Source(), workers=2)
-list(loader)
-''',
-    '''
-class Source(Source):   # defined anew, as one does in a notebook
-    factor = 3
-list(procession.Loader(Source(), workers=2)), list(loader)
-''',
-]
-notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-NotebookClient(notebook, timeout=60).execute()
-for cell in notebook.cells:
-    for output in cell.outputs:
-        print(output.get("data", {}).get("text/plain", output.get("text")))
-"""
-
-
-def test_classes_of_a_notebook(tmp_path: Path) -> None:
-    done = run_script(NOTEBOOK, tmp_path)  # in a process of its own: nbclient leaves an event loop behind
-    assert done.stdout.splitlines() == ["[0, 2, 4, 6]", "([0, 3, 6, 9], [0, 2, 4, 6])"]
-
-
 def test_what_a_loader_says_of_itself(executor: ExecutorName) -> None:
     source = Made(abs, 3)
     with Loader(source, executor=executor, workers=1, seed=4) as loader:
