@@ -93,7 +93,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run_script(
-    text: str, folder: Path, *arguments: str, on_stdin: bool = False, check: bool = True
+    text: str, folder: Path, *arguments: str, on_stdin: bool = False, check: bool = True, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, from a file in `folder` or from standard input."""
     script = folder / "script.py"
@@ -102,7 +102,7 @@ def run_script(
         [sys.executable, "-" if on_stdin else str(script), *arguments],
         input=text if on_stdin else "",
         cwd=folder,
-        env=environment(),
+        env=environment(**settings),
         capture_output=True,
         text=True,
         check=check,

@@ -22,6 +22,13 @@ MODULES = [
     if not module.name.startswith(FRAMEWORKS)
 ]
 WITH_EXAMPLES = (
+    "procession.capture.counter",
+    "procession.capture.lock",
+    "procession.capture.shared",
+    "procession.capture.shared_dict",
+    "procession.capture.travel",
+    "procession.frames",
+    "procession.launch",
     "procession.loader",
     "procession.engine.item",
     "procession.order.randomness",

@@ -26,6 +26,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "procession.config",
         "procession.sources",
+        "procession.frames",
+        "procession.flows",
         "procession.partitions",
         "procession.errors",
         "procession.events",

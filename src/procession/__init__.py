@@ -6,6 +6,10 @@ Any Keras `PyDataset` or other indexable source, read by worker processes in par
     model.fit(procession.Loader(train_sequence, workers=4), epochs=10)
 """
 
+from procession.capture.counter import SharedCounter
+from procession.capture.lock import Lock
+from procession.capture.shared import share
+from procession.capture.shared_dict import SharedDict
 from procession.capture.travel import register
 from procession.config import Faults
 from procession.engine.item import WorkerInfo, worker_info
@@ -29,6 +33,7 @@ from procession.errors import (
     TemplateDiedError,
     WorkerDiedError,
 )
+from procession.frames import from_frame
 from procession.launch import install, uninstall
 from procession.loader import Loader
 from procession.monitoring.stats import Statistics
@@ -52,10 +57,13 @@ __all__ = [
     "LimitError",
     "Loader",
     "LoaderClosedError",
+    "Lock",
     "Partitions",
     "ProcessionError",
     "RestartsError",
     "Shard",
+    "SharedCounter",
+    "SharedDict",
     "SkippedWarning",
     "SourceExitError",
     "SourceTypeError",
@@ -68,10 +76,12 @@ __all__ = [
     "Window",
     "WorkerDiedError",
     "WorkerInfo",
+    "from_frame",
     "install",
     "partition",
     "register",
     "rng",
+    "share",
     "uninstall",
     "worker_info",
 ]

@@ -215,7 +215,7 @@ def partition(
     rows = _rows(length, count, by)
     if isinstance(indexed, sources.Arrays):
         return Partitions([tree.map_leaves(partial(_cut, rows=part), indexed.arrays) for part in rows])
-    return Partitions([View(source, part) for part in rows])
+    return Partitions([View(indexed, part) for part in rows])
 
 
 def _rows(length: int, n: int, by: Any) -> list[Rows]:

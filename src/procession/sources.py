@@ -11,6 +11,7 @@ import numpy as np
 
 from procession import tree
 from procession.errors import EmptySourceError, SourceTypeError
+from procession.flows import Flow, is_flow
 
 _WAYS_OUT = (
     "Two ways out: (1) give it an index, as a class with __len__ and __getitem__ (a keras.utils.PyDataset) that "
@@ -29,12 +30,15 @@ class Arrays(NamedTuple):
 
 
 def check(source: Any, batch_size: int | None) -> Any:
-    """Return what the workers will index: the source itself, or `Arrays` for a tree of arrays.
+    """Return what the workers will index: the source itself, `Arrays` for a tree of arrays, or a `Flow`.
 
     Raises:
         SourceTypeError: it has no index or no length; says which, and what to write instead.
     """
-    if inspect.isgenerator(source) or inspect.isgeneratorfunction(source) or isinstance(source, Iterator):
+    if is_flow(source):
+        length(source)
+        return Flow(source)
+    if inspect.isgenerator(source) or inspect.isgeneratorfunction(source) or _only_iterates(source):
         kind = "generator" if "generator" in type(source).__name__ or inspect.isfunction(source) else "iterator"
         raise SourceTypeError(
             f"the source is a {kind} ({type(source).__name__}), which has no index: several workers cannot share it, "
@@ -58,6 +62,10 @@ def check(source: Any, batch_size: int | None) -> Any:
         )
     length(source)
     return source
+
+
+def _only_iterates(source: Any) -> bool:
+    return isinstance(source, Iterator) and not hasattr(type(source), "__getitem__")
 
 
 def length(source: Any) -> int | None:

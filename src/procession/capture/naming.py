@@ -1,9 +1,10 @@
-"""Which frameworks the code of a source names: found by reading its code objects, without running any of it."""
+"""Which frameworks a source's code names, and which generators it holds: found without running any of that code."""
 
 from __future__ import annotations
 
 import dis
 import functools
+import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,19 +19,29 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import mtrand
 
 FRAMEWORKS = ("tensorflow", "torch")  # and with them their companions: tensorflow_probability, torchvision
 # Not looked into: what is random in them is so through numpy or `random`, or has a state of its own. Keras's is in
 # SeedGenerators, which are part of the source.
 CLOSED = sys.stdlib_module_names | {
-    *("keras", "tf_keras", "jax", "jaxlib", "procession", "cloudpickle", "optree", "ml_dtypes"),
+    *("keras", "tf_keras", "jax", "jaxlib", "procession", "cloudpickle", "optree", "ml_dtypes", "grain", "datasets"),
     *("numpy", "scipy", "pandas", "pyarrow", "sklearn", "skimage", "PIL", "cv2", "h5py", "matplotlib"),
 }
+# Whose objects hold the user's: looked into, though their code is not.
+OPEN = (
+    *("procession.", "torch.utils.data.", "torchvision.datasets.", "torchvision.transforms."),
+    *("keras.src.legacy.preprocessing.", "tf_keras.src.preprocessing."),
+)
 # What TensorFlow puts around the lists and dicts of Keras's layers says nothing about the source's own code.
 WRAPPERS = "tensorflow.python.trackable"
 MOST_OBJECTS = 3000  # that are looked at, the nearest first; some µs each
 MOST_ELEMENTS = 64  # of a container
+GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)  # and torch's
+GLOBAL_GENERATORS = (getattr(random.random, "__self__", None), getattr(mtrand, "_rand", None))
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range})
 
 # Read by the types' own means: an attribute of an object or a class may be code of the user's.
@@ -40,19 +51,39 @@ _home_of: Callable[[type], Any] = vars(type)["__module__"].__get__
 _content_of: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
 
-def named(source: Any) -> frozenset[str]:
-    """Return which of "tensorflow" and "torch" the source's own code names.
+class Holding(NamedTuple):
+    """A random generator that a source leads to."""
 
-    That is the methods of its classes, the functions and classes that they name, wherever those are written, and what
-    its attributes hold. Not found: a name in a string, and a helper module that is imported when a method first runs.
+    generator: Any
+    travels: bool  # with the object's own state; else it is a class's or a module's
+
+
+class Survey(NamedTuple):
+    """What a source leads to."""
+
+    frameworks: frozenset[str]  # of "tensorflow" and "torch", those that its own code names
+    generators: tuple[Holding, ...]  # the global ones left out
+
+
+def survey(source: Any) -> Survey:
+    """Return what a source leads to.
+
+    That is through the methods of its classes, the functions and classes that they name, wherever those are written,
+    and what its attributes hold. Not found: a name in a string, a helper module that is imported when a method first
+    runs, and what is beyond the limits above.
     """
     walk = _Walk(source)
-    while walk.queue and len(walk.seen) < MOST_OBJECTS and len(walk.found) < len(FRAMEWORKS):
+    while walk.queue and len(walk.seen) < MOST_OBJECTS:
         try:
-            walk.visit(walk.queue.popleft())
+            walk.visit(*walk.queue.popleft())
         except Exception:  # an object unlike any other: what it names remains unknown
             continue
-    return frozenset(walk.found)
+    return Survey(frozenset(walk.found), tuple(walk.generators))
+
+
+def named(source: Any) -> frozenset[str]:
+    """Return which of "tensorflow" and "torch" the source's own code names."""
+    return survey(source).frameworks
 
 
 class _Walk:
@@ -60,33 +91,48 @@ class _Walk:
 
     def __init__(self, start: Any) -> None:
         self.found: set[str] = set()
+        self.generators: list[Holding] = []
         self.seen: dict[int, Any] = {}  # by id; the object is held, so that no other gets its id
-        self.queue: deque[Any] = deque([start])
+        self.queue: deque[tuple[Any, bool]] = deque([(start, True)])  # and whether it is part of the object's own state
+        torch = sys.modules.get("torch")
+        kinds = (*GENERATORS, getattr(torch, "Generator", None))
+        self._kinds = tuple(kind for kind in kinds if isinstance(kind, type))
+        self._global = (*GLOBAL_GENERATORS, getattr(torch, "default_generator", None))
 
-    def visit(self, value: Any) -> None:
+    def visit(self, value: Any, travels: bool) -> None:
         """Look at one object."""
         kind = type(value)
         if kind in PLAIN or id(value) in self.seen:
             return
         self.seen[id(value)] = value
+        if issubclass(kind, self._kinds) and not any(value is each for each in self._global):
+            self.generators.append(Holding(value, travels))
         if issubclass(kind, ModuleType):
             self._note(_content_of(value).get("__name__"))
         elif issubclass(kind, FunctionType):
             if not self._note(value.__module__):
-                self._function(value)
+                self._function(value, travels)
         elif issubclass(kind, BuiltinFunctionType):
             self._note(value.__module__)
+            if isinstance(value.__self__, self._kinds):  # `random.Random(1).random`
+                self._follow([value.__self__], travels)
         elif issubclass(kind, type):
             if not self._note(_home_of(value)):
                 self._class(value)
         else:
-            home = _home_of(kind)
-            closed = self._note(home)
-            if not closed:
-                self.queue.append(kind)
-            if not closed or _top(home) == "procession":  # ours may hold the user's sources
-                self.queue.extend(_attributes(value, kind))
-            self.queue.extend(_parts(value, kind))
+            self._object(value, kind, travels)
+
+    def _object(self, value: Any, kind: type, travels: bool) -> None:
+        home = _home_of(kind)
+        closed = self._note(home)
+        if not closed:
+            self._follow([kind], travels=False)
+        if not closed or f"{home}.".startswith(OPEN):
+            self._follow(_attributes(value, kind), travels)
+        self._follow(_parts(value, kind), travels)
+
+    def _follow(self, values: Iterable[Any], travels: bool) -> None:
+        self.queue.extend((value, travels) for value in values)
 
     def _note(self, module: Any) -> bool:
         """Whether a module is none of the user's; if it is a framework's, that has been found."""
@@ -98,31 +144,31 @@ class _Walk:
     def _class(self, kind: type) -> None:
         for each in _kinds_of(kind):
             if not _belongs(_home_of(each))[1]:  # to inherit from a framework is not to use it
-                self.queue.extend(_names_of(each).values())
+                self._follow(_names_of(each).values(), travels=False)
 
-    def _function(self, function: FunctionType) -> None:
-        names: set[str] = set()
+    def _function(self, function: FunctionType, travels: bool) -> None:
+        names: dict[str, None] = {}  # in order, so that a limit cuts off the same in each process
         for code in _codes(function.__code__):
-            names.update(code.co_names)
+            names.update(dict.fromkeys(code.co_names))
             for module in _imports(code):
                 self._note(module)
         known = function.__globals__
         for name in names:
             if name in known:
-                self._global(known[name], names)
+                self._name(known[name], names)
             elif not _belongs(name)[1]:  # a module of the user's, imported inside the function
-                self._global(sys.modules.get(name), names)
-        self.queue.extend(function.__closure__ or ())
-        self.queue.extend(function.__defaults__ or ())
-        self.queue.extend((function.__kwdefaults__ or {}).values())
-        self.queue.extend(function.__dict__.values())
+                self._name(sys.modules.get(name), names)
+        self._follow(function.__closure__ or (), travels)
+        self._follow(function.__defaults__ or (), travels)
+        self._follow((function.__kwdefaults__ or {}).values(), travels)
+        self._follow(function.__dict__.values(), travels)
 
-    def _global(self, value: Any, names: set[str]) -> None:
+    def _name(self, value: Any, names: dict[str, None]) -> None:
         """Note what a function names; where that is a module of the user's, what it may take from there."""
         todo, modules = [value], {id(value)}
         while todo:
             each = todo.pop()
-            self.queue.append(each)
+            self._follow([each], travels=False)
             if issubclass(type(each), ModuleType) and not self._note(_content_of(each).get("__name__")):
                 inside = (_content_of(each)[name] for name in names if name in _content_of(each))
                 new = [part for part in inside if id(part) not in modules]

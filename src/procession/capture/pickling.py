@@ -10,20 +10,24 @@ import io
 import mmap
 import os
 import pickle
-import re
 from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
+import numpy as np
 
+import procession.capture.handles  # noqa: F401 - what it registers
+from procession.capture.culprit import cannot_travel
 from procession.capture.memory import anonymous, mapped
 from procession.capture.travel import Along, arriving, leaving, reduced
+from procession.capture.views import reduced_view
 from procession.errors import CaptureError
 
 OUT_OF_BAND = (
     64 * 1024
 )  # bytes from which a buffer is shared; smaller ones are cheaper, and writable, as private copies
+MOST_ALONG = 248  # descriptors beside a source: a message takes 250, the source's memory and the message's own included
 ALIGNMENT = 64  # what TensorFlow and JAX need to take an array without a copy
 
 
@@ -70,9 +74,16 @@ def pickled(value: Any, what: str) -> Pickled:
         CaptureError: a part of it cannot be pickled; names the path from `what` to the part, its type and the remedy.
     """
     try:
-        return _pickled(value)
+        parts = _pickled(value)
     except Exception as error:  # pickling runs the user's __reduce__ and __getstate__: anything can be raised
-        raise _cannot_travel(value, what, error) from error
+        raise cannot_travel(value, what, error, _pickled) from error
+    if len(parts.along.descriptors) > MOST_ALONG:
+        raise CaptureError(
+            f"{what} holds {len(parts.along.descriptors)} separate pieces of shared memory (share() calls, Locks, "
+            f"SharedCounters, SharedDicts), and {MOST_ALONG} can be sent with it: share many arrays in one call, "
+            "share([array, ...]), keep many counts in one SharedDict, and use one Lock for several things"
+        )
+    return parts
 
 
 def _pickled(value: Any) -> Pickled:
@@ -92,7 +103,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
 
     def reducer_override(self, value: Any) -> Any:
         """Asked for every object but those of Python's own plain types."""
-        found = reduced(value)
+        # Not in the registry, where arrays that look into files are: it knows one way for a type.
+        found = reduced_view(value) if type(value) is np.ndarray else NotImplemented
+        if found is NotImplemented:
+            found = reduced(value)
         if found is not NotImplemented:
             return found
         if isinstance(value, ModuleType):
@@ -151,86 +165,3 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes) -> Any:
     """Undo `dumps`."""
     return pickle.loads(data)
-
-
-def _cannot_travel(value: Any, what: str, error: Exception) -> CaptureError:
-    path, part, told = _culprit(value, what, error, seen=set())
-    why = told.rstrip(".")
-    kind = f"{type(part).__module__}.{type(part).__qualname__}"
-    return CaptureError(
-        f"{path} is a {kind}, which cannot be sent to the worker processes: {why.rstrip('.')}. {_remedy(path, kind)}"
-    )
-
-
-def _remedy(path: str, kind: str) -> str:
-    # What the user's class has: deeper parts belong to others.
-    found = re.match(r"source\.(\w+)", path)
-    name = found.group(1) if found else "it"
-    if "generator" in kind:
-        return "A generator cannot be copied: keep what it is made from (a list, an array, file names) and index that"
-    if "→" in path:
-        return (
-            "Make it inside the function that uses it, or put both into a module of their own, which the workers "
-            "import; or use executor='threads', which sends nothing"
-        )
-    return (
-        f"Make it in the worker instead: leave it out with `def __getstate__(self): return {{**vars(self), {name!r}: "
-        f"None}}`, and create it on first use, `if self.{name} is None: self.{name} = ...` in __getitem__; or use "
-        "executor='threads', which sends nothing"
-    )
-
-
-def _culprit(value: Any, path: str, error: Exception, seen: set[int]) -> tuple[str, Any, str]:
-    """Walk down to the innermost part that cannot be pickled by itself."""
-    seen.add(id(value))
-    for name, part in _parts(value, path):
-        if id(part) in seen:
-            continue
-        try:
-            _pickled(part)
-        except Exception as inner:
-            return _culprit(part, name, inner, seen)
-    return path, value, str(error) or type(error).__name__
-
-
-def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [(f"{path}[{key!r}]", part) for key, part in value.items()]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [(f"{path}[{k}]", part) for k, part in enumerate(value)]
-    if isinstance(value, type):
-        return [] if _by_name(value) else [(f"{value.__qualname__}.{name}", part) for name, part in vars(value).items()]
-    attributes = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        slots = getattr(kind, "__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                attributes.setdefault(name, getattr(value, name))
-    own = [(f"{path}.{name}", part) for name, part in attributes.items()]
-    return [*own, *_closure(value, path), *_globals(value, path), (path, type(value))]
-
-
-def _closure(value: Any, path: str) -> list[tuple[str, Any]]:
-    cells = getattr(value, "__closure__", None) or ()
-    names = getattr(getattr(value, "__code__", None), "co_freevars", ())
-    return [(f"{path} → {name}", cell.cell_contents) for name, cell in zip(names, cells, strict=False)]
-
-
-def _globals(value: Any, path: str) -> list[tuple[str, Any]]:
-    """What a function that travels by value takes along: the globals that it names."""
-    code = getattr(value, "__code__", None)
-    if code is None or _by_name(value):
-        return []
-    known = value.__globals__
-    return [(f"{path} → global {name}", known[name]) for name in code.co_names if name in known]
-
-
-def _by_name(value: Any) -> bool:
-    """Whether a class or function is importable where it says, so that nothing in it has to travel."""
-    if getattr(value, "__module__", None) == "__main__":
-        return False
-    try:
-        pickle.dumps(value)
-    except Exception:  # pickle raises several kinds for what it cannot find
-        return False
-    return True

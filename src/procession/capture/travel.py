@@ -1,8 +1,8 @@
 """How what pickle refuses, or would only copy, travels: a registry of types, and what goes along beside a stream.
 
-    in the training process      pickled() ──► reduced(value) = (make, arguments)   `beside` takes descriptors along
-    in the template, or, where something must be every worker's own (an open file: a fork shares its offset),
-    in each worker               from_shared() ──► make(*arguments)                 `arrived` finds them again
+in the training process      pickled() ──► reduced(value) = (make, arguments)   `beside` takes descriptors along
+in the template, or, where something must be every worker's own (an open file: a fork shares its offset),
+in each worker               from_shared() ──► make(*arguments)                 `arrived` finds them again
 """
 
 from __future__ import annotations

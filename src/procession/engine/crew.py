@@ -14,7 +14,7 @@ from procession.engine.channel import Channel, Closed
 from procession.engine.landing import Landing
 from procession.engine.limits import opened
 from procession.engine.link import Link
-from procession.engine.messages import Fork, Refresh, Result, Results, Task, Work
+from procession.engine.messages import Fork, LoadFailed, Refresh, Result, Results, Task, Work
 from procession.engine.obituary import At, Deceased, obituary
 from procession.engine.ports import Assignment, InHand
 from procession.engine.readers import Readers
@@ -22,7 +22,7 @@ from procession.engine.remote import Remote
 from procession.engine.shutdown import await_end, kill
 from procession.engine.stacks import StackPipe, shortened
 from procession.errors import unpack
-from procession.events import Died, Done, Event, Failed, Failure, Outgrown
+from procession.events import Died, Done, Event, Failed, Failure, Lost, Outgrown
 from procession.order.plan import Plan
 
 END_SECONDS = 2.0  # for a killed process to be gone
@@ -127,6 +127,9 @@ class Crew:
         try:
             while (received := remote.channel.receive(wait=False)) is not None:
                 message, descriptors = received
+                if isinstance(message, LoadFailed):  # the source, which this worker was to load by itself
+                    events.append(Lost(unpack(message.error, loads)))
+                    continue
                 assert isinstance(message, Results)
                 remote.heard = time.monotonic()
                 events.extend(self._event(remote, result, descriptors) for result in message.results)

@@ -46,8 +46,8 @@ class Driver:
         return self._link.channel is not None
 
     def facts(self) -> dict[str, Any]:
-        """Process ids by worker, and the threads that kept the source from being forked."""
-        return {"pids": self._crew.pids(), "threads": self._link.threads}
+        """Process ids by worker, and the threads and files that kept the source from being forked."""
+        return {"pids": self._crew.pids(), "threads": self._link.threads, "files": self._link.files}
 
     def send_source(self, parts: Pickled) -> Sent:
         """Share a captured source and give it to a template; return where it lies."""
@@ -72,7 +72,10 @@ class Driver:
         events, self._untold = self._untold, []
         while self._link.unread():
             events.extend(self._read_link())
-        return [*events, *self._readers.wait(0 if events else timeout)]
+        events.extend(self._readers.wait(0 if events else timeout))
+        if any(isinstance(event, Lost) for event in events):  # nobody can load the source
+            self._disconnect()
+        return events
 
     def in_hand(self) -> list[InHand]:
         """What each worker is at."""
@@ -164,12 +167,11 @@ class Driver:
                 remote = self._crew.find(name)
                 return [] if remote is None else self._crew.exited(remote, status)
             case LoadFailed(error):
-                self._disconnect()
                 return [Lost(unpack(error, loads))]
-            case Loaded(threads):
+            case Loaded(threads, files):
                 self._link.loaded = True
-                if threads:
-                    self._start_late(threads)
+                if threads or files:
+                    self._start_late(threads, files)
         return []
 
     def _template_died(self) -> list[Event]:
@@ -181,9 +183,9 @@ class Driver:
         self._crew.end_all()
         return [*events, TemplateDied(loaded, lambda: error)]
 
-    def _start_late(self, threads: tuple[str, ...]) -> None:
+    def _start_late(self, threads: tuple[str, ...], files: tuple[str, ...]) -> None:
         """Begin again from a fresh template, where each worker loads the source after its fork."""
-        self._link.threads, self._link.late = threads, True
+        self._link.threads, self._link.files, self._link.late = threads, files, True
         self._hang_up()
         self._link.leave(retire=True)
         self._connect()

@@ -23,18 +23,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.random import mtrand
 
 from procession.capture.naming import named
+from procession.engine.own_generators import OwnGenerators
+from procession.engine.twister import WORDS, Torch, WordMaker, Words
 from procession.order.randomness import Place
 from procession.sources import Arrays
-
-Words = npt.NDArray[np.uint32]
-LITTLE = np.dtype("<u8")
-HALVES = np.dtype("<u4")
-WORDS = 624  # of a Mersenne Twister; at position 624 it makes new ones before it draws
-INCREMENT = 0xDA3E39CB94B95BDB5851F42D4C957F2D | 1  # of the PCG64: which does not matter, but that it is odd
 
 
 class Generators:
@@ -46,62 +41,68 @@ class Generators:
     when it is traced.
     """
 
-    def __init__(self, source: Any, fast: bool = True) -> None:
-        """`fast`: write to memory where that is possible; the numbers are the same."""
+    def __init__(self, source: Any, fast: bool = True, own: OwnGenerators | None = None) -> None:
+        """`fast`: write to memory where that is possible; the numbers are the same. `own`: to be seeded too."""
         self.source = source
-        self._frameworks = named(source)
+        self.own = own
+        self._frameworks = named(source) if own is None else own.frameworks
         for name in self._frameworks:  # otherwise the item that imports it would go without a seed
             with contextlib.suppress(Exception):  # where it fails, it fails for the source too, which says so
                 importlib.import_module(name)
-        self._pcg = np.random.PCG64(0)
-        self._inner: dict[str, int] = {"state": 0, "inc": INCREMENT}
-        self._state: Any = {"bit_generator": "PCG64", "state": self._inner, "has_uint32": 0, "uinteger": 0}
+        self._words = WordMaker()
         self._python = _Python(fast)
         self._numpy = _Numpy(fast)
-        self._torch: _Torch | None = None  # until it is imported
+        self._torch: Torch | None = None  # until it is imported
 
     def seed(self, place: Place) -> None:
         """Seed the generators for the item at `place`."""
         digest = _digest(place)
-        self._inner["state"] = int.from_bytes(digest, "little")
-        self._pcg.state = self._state
         torch = self._torch or self._torch_now()
-        words: Any = self._pcg.random_raw(WORDS if torch is None else WORDS + WORDS // 2)
-        words = words.astype(LITTLE, copy=False).view(HALVES)  # the same on machines of either kind
+        words = self._words.make(digest, 2 if torch is None else 3)
         self._python.seed(words[:WORDS])
         self._numpy.seed(words[WORDS : 2 * WORDS])
         if torch is not None:
             torch.seed(words[2 * WORDS :], int.from_bytes(digest[:8], "little"))
         if "tensorflow" in self._frameworks and (tensorflow := sys.modules.get("tensorflow")) is not None:
             tensorflow.random.set_seed(int.from_bytes(digest[:8], "little"))
+        if self.own is not None and self.own.held:
+            self.own.seed(place)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Put the global generators back as they were: in the training process they are the user's."""
+        """Put the generators back as they were: in the training process they are the user's."""
         torch = self._torch or self._torch_now()
         back = [self._python.keep(), self._numpy.keep()]
         if torch is not None:
             back.append(torch.keep())
         if "tensorflow" in self._frameworks:
             back.append(_keep_tensorflow())
+        if self.own is not None and self.own.held:
+            back.append(self.own.keep())
         try:
             yield
         finally:
             for put_back in back:
                 put_back()
 
-    def _torch_now(self) -> _Torch | None:
+    def _torch_now(self) -> Torch | None:
         generator = getattr(sys.modules.get("torch"), "default_generator", None)  # late: another thread may import it
         if generator is not None:
-            self._torch = _Torch(generator)
+            self._torch = Torch(generator)
         return self._torch
 
 
 def generators_for(source: Any, before: Generators | None) -> Generators | None:
-    """Those of a source, which are the ones `before` if they are for it; None for arrays, which run nobody's code."""
-    if before is not None and before.source is source:
+    """Those to seed for a source in an epoch that begins, its own too; None for arrays, which run nobody's code.
+
+    `before`: what this returned for the last epoch.
+    """
+    if isinstance(source, Arrays):
+        return None
+    if before is not None and before.source is source and before.own is not None:
+        before.own.begin()
         return before
-    return None if isinstance(source, Arrays) else Generators(source)
+    return Generators(source, own=OwnGenerators(source, None if before is None else before.own))
 
 
 def _digest(place: Place) -> bytes:
@@ -213,43 +214,6 @@ def _numpy_is_as_expected() -> bool:
     memory[:WORDS] = told["key"][::-1]
     now = generator.state["state"]
     return bool(now["pos"] == 7 and (now["key"] == told["key"][::-1]).all())
-
-
-class _Torch:
-    """torch's default generator, by its `set_state`: its `manual_seed` uses only 32 of the bits that it is given.
-
-    The state is bytes: `| uint64 seed | int32 left, seeded | uint64 next | uint64 word[624] | normal numbers kept |`.
-    """
-
-    def __init__(self, generator: Any) -> None:
-        self._generator = generator
-        self._state = _torch_state(type(generator))
-        if self._state is not None:
-            content = self._state.numpy()  # a view
-            self._number, self._words = content[:8].view(np.uint64), content[24 : 24 + 8 * WORDS].view(np.uint64)
-
-    def seed(self, words: Words, number: int) -> None:
-        if self._state is None:
-            self._generator.manual_seed(number)
-            return
-        self._number[0] = number  # what torch.initial_seed() tells
-        self._words[:] = words
-        self._generator.set_state(self._state)
-
-    def keep(self) -> Callable[[], None]:
-        return functools.partial(self._generator.set_state, self._generator.get_state())
-
-
-def _torch_state(kind: Any) -> Any:
-    """The state of a generator that is freshly seeded, to be filled; None if it does not look as it should."""
-    generator = kind()
-    generator.manual_seed(5489)
-    state = generator.get_state()
-    content = state.numpy()
-    words = np.random.RandomState(5489).get_state()[1]  # type: ignore[index]  # the same generator, the same seeding
-    head = np.array([5489, 1 | 1 << 32, 0], np.uint64).view(np.uint8)  # left 1, seeded 1, next 0
-    known = [head, np.asarray(words, np.uint64).view(np.uint8), np.zeros(40, np.uint8)]
-    return state if np.array_equal(content, np.concatenate(known)) else None
 
 
 def _keep_tensorflow() -> Callable[[], None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple
 
+from procession.capture.readonly import read_only_hint
 from procession.engine.collate import stacked, taken, whole
 from procession.engine.generators import Generators
 from procession.engine.wire import Layout, Parcel
@@ -141,6 +142,8 @@ class Maker(NamedTuple):
             if failure is not error:
                 failure.__cause__ = error
             self.note(failure, f"raised by {self.plan.name(index)}")
+            if (hint := read_only_hint(error, self.source)) is not None:
+                self.note(failure, hint)
             raise Unmade((Failure(index, failure),), 0) from None
         finally:
             left(token)

@@ -30,8 +30,9 @@ class Link:
         self._control: supervisor.Control | None = None
         self._unread: deque[tuple[Message, list[int]]] = deque()  # received while workers were being started
         self.loaded = False  # this template has rebuilt the source
-        self.late = False  # each worker loads the source by itself: something in it must be its own, or
-        self.threads: tuple[str, ...] = ()  # these, which it started when it was loaded, do not survive a fork
+        self.late = False  # each worker loads the source by itself: something in it must be its own, or when loaded
+        self.threads: tuple[str, ...] = ()  # it started these, which do not survive a fork, or
+        self.files: tuple[str, ...] = ()  # it opened these, whose offsets a fork would share
 
     @property
     def channel(self) -> Channel | None:
@@ -50,7 +51,7 @@ class Link:
         assert self._sent is not None and self._control is None
         self._control = opened(supervisor.attach, "process to fork workers from")
         self.loaded = False
-        modules = () if self.threads else self._sent.payload.modules
+        modules = () if self.threads or self.files else self._sent.payload.modules
         self.tell(Load(self._sent.payload, surroundings(), self.late, modules), self._sent.descriptors)
         for refresh, descriptors in self._refreshed:
             self.tell(refresh, descriptors)

@@ -119,9 +119,10 @@ class Preloaded(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The source has been rebuilt. `threads`: what it started that does not survive a fork."""
+    """The source has been rebuilt; or not to be forked, for what it has started or opened meanwhile."""
 
-    threads: tuple[str, ...]
+    threads: tuple[str, ...]  # that do not survive a fork
+    files: tuple[str, ...]  # whose offsets a fork would share
 
 
 class LoadFailed(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterable
@@ -96,3 +97,21 @@ def threads() -> tuple[str, ...]:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 found.append(named.get(number) or (task / "comm").read_text().strip())
     return tuple(name for name in found if not name.startswith(HARMLESS_THREADS))
+
+
+def files() -> dict[int, str]:
+    """The files and sockets that are open: workers that are forked would share their offsets, and what comes on them.
+
+    Those that are mapped are left out: the mapping is what they are for.
+    """
+    found = {}
+    mapped = {line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines()}
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the one that listed them
+            status = entry.stat()
+            shared = stat.S_ISSOCK(status.st_mode) or (
+                stat.S_ISREG(status.st_mode) and str(status.st_ino) not in mapped
+            )
+            if shared:
+                found[int(entry.name)] = str(entry.readlink())
+    return found

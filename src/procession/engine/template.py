@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from procession.capture.pickling import closed, dumps, from_shared, loads
+from procession.capture.pickling import Payload, closed, from_shared
 from procession.capture.state import apply
 from procession.engine.channel import Channel, Closed
 from procession.engine.messages import (
@@ -29,7 +29,6 @@ from procession.engine.messages import (
     Forked,
     Load,
     Loaded,
-    LoadFailed,
     NotForked,
     Preload,
     Preloaded,
@@ -37,9 +36,8 @@ from procession.engine.messages import (
 )
 from procession.engine.refreshes import Refreshes
 from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
-from procession.engine.surroundings import import_all, take_over, threads
-from procession.engine.worker import Worker
-from procession.errors import harmless, pack
+from procession.engine.surroundings import files, import_all, take_over, threads
+from procession.engine.worker import Worker, load_failed
 
 GRACE_SECONDS = 0.25  # for workers to leave by themselves when their loader closes
 
@@ -79,7 +77,14 @@ class Session:
                 if self._late is not None or payload.private or self._refreshed:  # in order, all from then on
                     self._refreshed.add(message, descriptors)
                 else:
-                    self._source = apply(from_shared(payload, descriptors), self._source)
+                    self._refresh(payload, descriptors)
+
+    def _refresh(self, payload: Payload, descriptors: list[int]) -> None:
+        try:
+            self._source = apply(from_shared(payload, descriptors), self._source)
+        except BaseException as error:
+            self._forks = False
+            self.channel.send(load_failed(error))
 
     def end(self) -> None:
         """Let the workers go: those that are idle leave by themselves, the others are killed after a moment."""
@@ -100,27 +105,26 @@ class Session:
 
     def _load(self, load: Load, descriptors: list[int]) -> None:
         take_over(load.surroundings)
+        before = files()
         if load.late:
             self._late = (load, descriptors)
             import_all(load.modules)
-            self._loaded()
+            self._loaded(before)
             return
         try:
             self._source = from_shared(load.payload, descriptors)
         except BaseException as error:
-            failure = harmless(error, "the unpickling of the source")
-            failure.add_note("procession: raised while the source was unpickled for the workers")
-            self.channel.send(LoadFailed(pack(failure, dumps, loads)))
+            self.channel.send(load_failed(error))
             return
-        self._loaded()
+        self._loaded(before)
 
-    def _loaded(self) -> None:
-        lost = threads()
-        self._forks = not lost
+    def _loaded(self, before: dict[int, str]) -> None:
+        lost, opened = threads(), {name for number, name in files().items() if before.get(number) != name}
+        self._forks = not lost and not opened
         # What is here now is shared by all workers: keep their collectors from writing to it (copy-on-write).
         gc.collect()
         gc.freeze()
-        self.channel.send(Loaded(lost))
+        self.channel.send(Loaded(lost, tuple(sorted(opened))))
 
     def _fork(self, fork: Fork, end: int, arena: int, stack: int) -> None:
         ends = (end, arena, stack)
@@ -155,13 +159,16 @@ class Session:
             late, refreshed = self._late, self._refreshed
             self.template.forget()
             gc.enable()
-            source = self._source
-            if late is not None:
-                source = from_shared(late[0].payload, late[1])
-            for message, descriptors in refreshed:
-                source = apply(from_shared(message.payload, descriptors), source)
             end, arena, stack = ends
-            Worker(Channel.from_descriptor(end), arena, stack, source, fork).serve()
+            channel = Channel.from_descriptor(end)
+            try:
+                source = self._source if late is None else from_shared(late[0].payload, late[1])
+                for message, descriptors in refreshed:
+                    source = apply(from_shared(message.payload, descriptors), source)
+            except BaseException as error:
+                channel.send(load_failed(error))
+            else:
+                Worker(channel, arena, stack, source, fork).serve()
             status = 0
         except BaseException:  # nothing may unwind into the template's own frames
             traceback.print_exc()

@@ -20,11 +20,11 @@ from procession.engine.arena import HAND, ITEM, Slot
 from procession.engine.channel import MOST_DESCRIPTORS, Channel, Closed
 from procession.engine.generators import Generators, generators_for
 from procession.engine.item import Maker, Unmade, WorkerInfo, working
-from procession.engine.messages import Fork, Refresh, Result, Results, Task, Work
+from procession.engine.messages import Fork, LoadFailed, Refresh, Result, Results, Task, Work
 from procession.engine.placement import Placement
 from procession.engine.stacks import STACK_SIGNAL
 from procession.engine.wire import Layout, Parcel, Writing, write
-from procession.errors import pack
+from procession.errors import harmless, pack
 
 REPORT_SECONDS = 1e-3  # finished tasks of one message are reported together, unless they take longer than this
 WEIGH_SECONDS = 1.0  # between two looks at the memory: one takes some milliseconds where much is mapped
@@ -72,7 +72,10 @@ class Worker:
                             )
                         self._work(tasks)
                     case Refresh(payload, _):
-                        self._source = apply(from_shared(payload, descriptors), self._source)
+                        try:
+                            self._source = apply(from_shared(payload, descriptors), self._source)
+                        except BaseException as error:
+                            self._channel.send(load_failed(error))
         except Closed:
             self._channel.close()
 
@@ -176,6 +179,13 @@ class Worker:
             self._results.clear()
             while self._segments:
                 os.close(self._segments.pop())
+
+
+def load_failed(error: BaseException) -> LoadFailed:
+    """What to tell of an error in the unpickling of the source."""
+    failure = harmless(error, "the unpickling of the source")
+    failure.add_note("procession: raised while the source was unpickled for the workers")
+    return LoadFailed(pack(failure, dumps, loads))
 
 
 def private_memory() -> int:

@@ -45,6 +45,7 @@ class Statistics:
     skipped: tuple[SkippedItem, ...] = ()  # the first 1,000 of them
     pids: dict[int, int] = field(default_factory=dict)  # of workers that run: number → process id
     threads: tuple[str, ...] = ()  # started by the source when unpickled: why its workers load it each by themselves
+    files: tuple[str, ...] = ()  # opened by it then, for the same reason
 
     def __str__(self) -> str:
         """What most people want to know, in some lines."""
@@ -61,8 +62,9 @@ class Statistics:
             lines.append(f"{self.skips} items left out")
         if self.pickled:
             lines.append("pickled: " + ", ".join(f"{count:,} of {reason}" for reason, count in self.pickled.items()))
-        if self.threads:
-            lines.append(f"workers load the source each by themselves: it starts {', '.join(self.threads)}")
+        if self.threads or self.files:
+            why = [f"starts {name}" for name in self.threads] + [f"opens {name}" for name in self.files]
+            lines.append(f"workers load the source each by themselves: it {', '.join(why)}")
         return "\n".join(lines)
 
 

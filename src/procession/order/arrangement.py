@@ -10,6 +10,7 @@ import numpy as np
 from procession import sources, tree
 from procession.config import Config
 from procession.errors import ConfigError, EmptySourceError
+from procession.flows import Flow
 from procession.order.batches import Batches
 from procession.order.given import given
 from procession.order.interleave import Interleaved
@@ -102,6 +103,8 @@ def fingerprint(indexed: Any) -> str:
         rows = indexed.rows
         seen = repr(rows) if isinstance(rows, range) else repr((len(rows), _some(rows).tolist()))
         return f"{fingerprint(indexed.source)}, rows crc {zlib.crc32(seen.encode()):08x}"
+    if isinstance(indexed, Flow):
+        return fingerprint(indexed.iterator)
     if not isinstance(indexed, sources.Arrays):
         return ascii(f"{type(indexed).__module__}.{type(indexed).__qualname__}")[1:-1][-200:]  # JSON would spell it out
     crc = 0
