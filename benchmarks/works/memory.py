@@ -35,6 +35,13 @@ def strings(size: float) -> list[str]:
     return [f"/data/images/{number:09d}.png" for number in range(int(2_000_000 * size))]
 
 
+def shared_strings(size: float) -> Any:
+    """The same in shared memory."""
+    from procession import share
+
+    return share(strings(size))
+
+
 def read(epoch: Epoch, source: Touching, workers: int) -> tuple[int, int]:
     """Have all of the source read once; return the memory of everything, and that of the workers alone."""
     batches = epoch(source, workers)
@@ -113,9 +120,10 @@ SHARED = Work(
 )
 STRINGS = Work(
     name="strings",
-    about="a list of 2 million strings, 4 workers read it",
+    about="a list of 2 million strings, 4 workers read it; procession.share(list)",
     contenders=(
-        Contender(PROCESSION, lambda: extra(peers.procession, strings), needs=("procession",)),
+        Contender(PROCESSION, lambda: extra(peers.procession, shared_strings), needs=("procession",)),
+        Contender("procession, not shared", lambda: extra(peers.procession, strings), needs=("procession",)),
         Contender(
             "Keras processes", lambda: extra(peers.keras, strings), needs=("keras",), environment=peers.NUMPY_BACKEND
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import pickle
 import re
 import signal
@@ -23,6 +24,7 @@ from procession.capture.pickling import MOST_ALONG, from_shared, pickled, to_sha
 from procession.capture.shared import share
 from procession.capture.shared_dict import SharedDict
 from procession.capture.state import Tracker
+from procession.capture.strings import Strings
 from tests.support import form, run_script
 
 RECORD = np.dtype([("name", "S3"), ("size", "<i4"), ("place", "f8", (2,))])
@@ -49,7 +51,51 @@ def arrived(value: Any) -> Any:
 
 def shared_memory() -> list[str]:
     """Name the mappings of this process that `share` and the others have made."""
+    gc.collect()  # tracebacks of tests before hold what was in their frames
     return re.findall(r"/memfd:procession-(?:share|lock|counter|dict)", Path("/proc/self/maps").read_text())
+
+
+# --- strings ---
+
+TEXTS = ["", "a", "naïve", "\u4e2d\u6587.png", "x" * 1000, "\udce9.txt", "a\0b"]
+
+
+def test_a_list_of_strings_is_a_sequence_of_them() -> None:
+    strings = share(TEXTS)
+    assert len(strings) == len(TEXTS)
+    assert list(strings) == TEXTS == strings[:]
+    assert [strings[-k] for k in range(1, len(TEXTS) + 1)] == TEXTS[::-1]
+    assert strings[np.int64(1)] == "a"
+    assert strings[4:0:-2] == TEXTS[4:0:-2]
+    assert strings == TEXTS
+    assert strings != TEXTS[1:]
+    assert strings != "a"
+    assert "naïve" in strings
+    assert strings.index("a") == 1
+    assert repr(strings).startswith("<7 strings: '', 'a', 'naïve', …>")
+    assert not strings.ends.flags.writeable
+
+
+def test_strings_that_are_not_there() -> None:
+    strings = Strings.of(TEXTS)
+    for wrong in (7, -8):
+        with pytest.raises(IndexError, match=f"index {wrong} is out of range: there are 7 strings"):
+            strings[wrong]
+    with pytest.raises(TypeError):
+        strings["a"]
+
+
+def test_strings_in_a_tree_travel_without_a_copy() -> None:
+    tree = share({"files": [f"{i}.png" for i in range(100_000)], "labels": np.arange(3), "mixed": ["a", 1], "none": []})
+    assert tree["mixed"] == ["a", 1]
+    assert tree["none"] == []
+    parts = pickled(tree, "source")
+    assert len(parts.stream) < 5000
+    assert len(parts.along.descriptors) == 1
+    again = arrived(tree)
+    assert again["files"] == tree["files"]
+    assert len(shared_memory()) == 1  # what is in this process already is not mapped again
+    assert share(again)["files"] == tree["files"]
 
 
 # --- share ---

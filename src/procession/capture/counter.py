@@ -32,7 +32,6 @@ class SharedCounter:
 
     Example:
         >>> import procession
-        >>> import procession
         >>> class Source:
         ...     def __init__(self):
         ...         self.odd = procession.SharedCounter()

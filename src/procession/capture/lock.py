@@ -26,7 +26,6 @@ class Lock:
     Example:
         >>> import pathlib, tempfile
         >>> import procession
-        >>> import procession
         >>> class Noted:
         ...     def __init__(self, path):
         ...         self.path, self.lock = path, procession.Lock()

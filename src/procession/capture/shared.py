@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from procession.capture.pickling import aligned
 from procession.capture.segments import Segment, created
+from procession.capture.strings import Strings
 from procession.capture.views import segment_of
 from procession.errors import CaptureError
 from procession.tree import flatten, paths, unflatten
@@ -25,7 +26,8 @@ def share(tree: Any, *, writable: bool = False) -> Any:
 
     Args:
         tree: an array (`np.ndarray`, or what numpy converts to one: a tensor, a data frame), or nested dicts, lists
-            and tuples that hold arrays of any shape and any dtype but object. Other leaves stay as they are.
+            and tuples that hold arrays of any shape and any dtype but object; and lists of strings (names of files), of
+            which there may be millions. Other leaves stay as they are.
         writable: whether the training process and all workers may write to the arrays, and see each other's writing.
             Nothing puts that in order: use a `Lock` where two may write to the same place. A batch then depends on
             when it was made, so a run is no longer the same with another number of workers, nor when it is resumed;
@@ -33,7 +35,8 @@ def share(tree: Any, *, writable: bool = False) -> Any:
 
     Returns:
         The tree with ordinary `np.ndarray` of the same shapes and dtypes, 64-byte aligned, read-only unless
-        `writable`. They, and views of them (slices, reshaped, transposed, another dtype), may be anywhere in a source.
+        `writable`; a list of strings comes back as an immutable sequence of them, whose slices are lists. They, and
+        views of the arrays (slices, reshaped, transposed, another dtype), may be anywhere in a source.
         Their memory has no name, and goes when the last of them is dropped, in the last process that has one.
         Subclasses of `np.ndarray` become plain arrays; a view of another class is sent as a copy.
 
@@ -43,7 +46,6 @@ def share(tree: Any, *, writable: bool = False) -> Any:
 
     Example:
         >>> import numpy as np
-        >>> import procession
         >>> import procession
         >>> images = procession.share(np.zeros((100, 8, 8), np.uint8))
         >>> images.shape, images.flags.writeable
@@ -65,16 +67,36 @@ def share(tree: Any, *, writable: bool = False) -> Any:
 
 
 def _shared(tree: Any, writable: bool) -> Any:
+    tree = _with_strings(tree)
     leaves, spec = flatten(tree)
     named = zip(leaves, paths(tree), strict=True)
     arrays = {id(leaf): _checked(leaf, path) for leaf, path in named if _is_array(leaf)}
+    strings = {id(leaf): leaf for leaf in leaves if isinstance(leaf, Strings)}
+    arrays |= {id(part): part for one in strings.values() for part in (one.text, one.ends)}
     if leaves and not arrays:
         raise CaptureError(
-            f"share() was given a {type(tree).__qualname__} without any array in it: there is nothing to move. Share "
-            "the arrays that a source holds, self.images = procession.share(images)"
+            f"share() was given a {type(tree).__qualname__} without any array or list of strings in it: there is "
+            "nothing to move. Share the arrays that a source holds, self.images = procession.share(images)"
         )
     moved = _moved({key: array for key, array in arrays.items() if not _is_shared(array, writable)}, writable)
-    return unflatten(spec, [moved.get(id(leaf), arrays.get(id(leaf), leaf)) for leaf in leaves])
+
+    def shared(leaf: Any) -> Any:
+        if isinstance(leaf, Strings):
+            return Strings(shared(leaf.text), shared(leaf.ends))
+        return moved.get(id(leaf), arrays.get(id(leaf), leaf))
+
+    return unflatten(spec, list(map(shared, leaves)))
+
+
+def _with_strings(tree: Any) -> Any:
+    """The tree with `Strings` for lists of strings, which would be a leaf each."""
+    if isinstance(tree, list) and tree and all(isinstance(one, str) for one in tree):
+        return Strings.of(tree)
+    if type(tree) in (list, tuple):
+        return type(tree)(map(_with_strings, tree))
+    if type(tree) is dict:
+        return {name: _with_strings(part) for name, part in tree.items()}
+    return tree
 
 
 def _is_array(leaf: Any) -> bool:

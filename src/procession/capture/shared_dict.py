@@ -50,7 +50,6 @@ class SharedDict(MutableMapping[K, V]):
 
     Example:
         >>> import procession
-        >>> import procession
         >>> class Source:
         ...     def __init__(self):
         ...         self.lengths = procession.SharedDict()
