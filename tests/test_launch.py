@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import procession
-from procession.adapters.keras_hook import Asked
+from procession.adapters.keras_calls import Asked
 from procession.config import usable_cores
 from procession.launch import Defaults, Reading, decided, is_dataset
 

@@ -7,7 +7,7 @@ import weakref
 from typing import Any, Literal, NamedTuple
 
 from procession.adapters import keras_hook
-from procession.adapters.keras_hook import Asked
+from procession.adapters.keras_calls import Asked
 from procession.config import ExecutorName, Faults, make_config, usable_cores
 from procession.loader import Loader
 from procession.monitoring.stats import Statistics

@@ -82,7 +82,7 @@ def test_strings_that_are_not_there() -> None:
         with pytest.raises(IndexError, match=f"index {wrong} is out of range: there are 7 strings"):
             strings[wrong]
     with pytest.raises(TypeError):
-        strings["a"]
+        strings["a"]  # type: ignore[call-overload]
 
 
 def test_strings_in_a_tree_travel_without_a_copy() -> None:

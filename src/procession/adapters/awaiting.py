@@ -1,4 +1,4 @@
-"""To act on a module as soon as it has been imported, without importing it."""
+"""To act on a module of Keras once it has been imported, without importing it; to say that it is not there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from procession.errors import IgnoredWarning, users_level
+
 Act = Callable[[ModuleType], None]
+TakeOut = Callable[[], None]
 
 
 class Awaiting(importlib.abc.MetaPathFinder):
@@ -66,3 +70,43 @@ def when_imported(name: str, act: Act) -> Awaiting | None:
     awaiting = Awaiting(name, act)
     sys.meta_path.insert(0, awaiting)
     return awaiting
+
+
+def set_when_imported(name: str, place: Callable[[ModuleType], TakeOut], undo: list[TakeOut]) -> None:
+    """Set something in a module, now or when it is imported; what undoes it goes to a list."""
+    waiting: list[Awaiting] = []
+
+    def act(module: ModuleType) -> None:
+        take_out = place(module)
+        if waiting:
+            undo.remove(waiting[0].cancel)
+        undo.append(take_out)
+
+    awaiting = when_imported(name, act)
+    if awaiting is not None:
+        waiting.append(awaiting)
+        undo.append(awaiting.cancel)
+
+
+def check_place(_: ModuleType, place: str) -> TakeOut:
+    """Keras has been imported, and with it, as far as is known, the place."""
+    if place not in sys.modules:
+        moved(place, "py")
+    return nothing
+
+
+def moved(module: str, name: str) -> None:
+    """Say that this Keras is none that is known."""
+    top = module.partition(".")[0]
+    version = getattr(sys.modules[top], "__version__", "of unknown version")
+    warnings.warn(
+        f"{top} {version} has no {module}.{name}, through which Procession reaches it up to Keras 3.15: it is left as "
+        "it is, and reads its data itself. Loop over the Loader, or give fit what loader.to_tf(), to_torch() or "
+        "to_jax() return; or use an older Keras",
+        IgnoredWarning,
+        stacklevel=users_level(),
+    )
+
+
+def nothing() -> None:
+    """Nothing to undo."""
