@@ -40,6 +40,7 @@ from procession.engine.surroundings import files, import_all, take_over, threads
 from procession.engine.worker import Worker, load_failed
 
 GRACE_SECONDS = 0.25  # for workers to leave by themselves when their loader closes
+IDLE_SECONDS = 1.0  # before cycles of sources that have gone are collected: 0.2 s where TensorFlow has been imported
 
 
 class Child(NamedTuple):
@@ -99,9 +100,6 @@ class Session:
             closed(self._late[1])
         self._source = None
         self.channel.close()
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
 
     def _load(self, load: Load, descriptors: list[int]) -> None:
         take_over(load.surroundings)
@@ -177,7 +175,7 @@ class Session:
 
 
 class Template:
-    """Waits for its channels and its children; one thread, no clock."""
+    """Waits for its channels and its children; one thread."""
 
     def __init__(self, bootstrap: Channel, trainer: int) -> None:
         self._bootstrap = bootstrap
@@ -189,11 +187,15 @@ class Template:
         self._wait_for(self._trainer, self._finish)
         self._finished = False
         self._retired = False  # no more loaders come
+        self._left = False  # what a loader has left behind may hold on to itself
 
     def serve(self) -> None:
         """Serve until told to finish, until the training process is gone, or, once retired, until no loader is left."""
         while not (self._finished or (self._retired and not self._sessions)):
-            for descriptor, _ in self._poll.poll():
+            ready = self._poll.poll(IDLE_SECONDS if self._left else None)
+            if not ready:
+                self._collect()
+            for descriptor, _ in ready:
                 serve = self._serve.get(descriptor)
                 if serve is not None:  # None: forgotten by what came before it in this round
                     serve()
@@ -253,6 +255,13 @@ class Template:
             self._forget(descriptor)
             del self._sessions[descriptor]
             session.end()
+            self._left = True
+
+    def _collect(self) -> None:
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self._left = False
 
     def _ended(self, child: Child) -> None:
         status = self.reap(child)
