@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import multiprocessing
@@ -311,3 +312,76 @@ def test_memory_stays_what_the_slots_need() -> None:
             pass
         gc.collect()
         assert arena_bytes() < 14 * 1.2 * 9.7e6
+
+
+# --- exceptions on whose way numpy releases memory ---
+
+
+def swallowed(i: int) -> Any:
+    x = images(i)
+    for value in (0.1, 1e300):
+        try:
+            np.random.choice(value)  # as Keras's generators find out whether a shift is a fraction
+        except ValueError:
+            pass
+    try:
+        x[0, 0] @ np.zeros((5, 7, 9))
+    except ValueError as error:
+        return x, np.array([len(str(error))])
+    raise AssertionError("the shapes do not fit")
+
+
+def in_a_list(i: int) -> Any:
+    def read(k: int) -> Any:
+        if (i, k) == (9, 40):
+            raise FileNotFoundError(f"file {k} of batch {i} is gone")
+        return np.full(BIG[1:], k, np.uint8)
+
+    return np.array([read(k) for k in range(BIG[0])])
+
+
+def multiplied(i: int) -> Any:
+    x = np.ones((3_000_000 + i, 1), np.float32)
+    if i == 9:
+        return x @ np.ones((2, 2), np.float32)
+    return x + 1
+
+
+def test_an_exception_that_the_source_catches_is_its_own() -> None:
+    source = Made(swallowed, LENGTH)
+    assert streams(source, "processes") == streams(source, "serial")
+    with Loader(source, workers=1) as loader:
+        for _ in loader:
+            pass
+        assert loader.statistics().placed_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "text"),
+    [(in_a_list, FileNotFoundError, "file 40 of batch 9 is gone"), (multiplied, ValueError, "matmul")],
+)
+def test_an_exception_that_passes_large_arrays_arrives_as_itself(make: Any, kind: Any, text: str) -> None:
+    with Loader(Made(make, LENGTH), workers=1) as loader:
+        batches = iter(loader)
+        for _ in range(9):
+            next(batches)
+        with pytest.raises(kind, match=text):
+            next(batches)
+
+
+def test_memory_of_failing_operations_is_given_back() -> None:
+    def make(i: int) -> Any:
+        x = images(0)
+        with contextlib.suppress(ValueError):
+            np.ones((2_000_000, 1), np.float32) @ np.ones((2, 2), np.float32)
+        return np.array([worker_memory(), x.nbytes]), x
+
+    with Loader(Made(make, 200), workers=1) as loader:
+        grown = [int(memory) for (memory, _), _ in loader]
+    assert max(grown[100:]) < grown[20] + (100 << 20)
+
+
+def worker_memory() -> int:
+    """Return the bytes that this process has for itself."""
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - in a worker, as quick as can be
+        return int(file.read().split()[1]) * 4096
