@@ -10,6 +10,7 @@ import procession
 from procession.adapters.keras_calls import Asked
 from procession.config import usable_cores
 from procession.launch import Defaults, Reading, decided, is_dataset
+from procession.monitoring.summary import summary
 
 P, T = "processes", "threads"
 CASES: list[tuple[Asked, Defaults, int | None, Any]] = [
@@ -55,3 +56,13 @@ def test_install_refuses_what_a_loader_would() -> None:
 @pytest.mark.parametrize("data", [[1, 2], (1,), {"a": 1}, "text", None, 3, object()])
 def test_other_things_are_no_datasets(data: Any) -> None:
     assert not is_dataset(data)
+
+
+def test_a_summary_has_a_line_for_each_dataset() -> None:
+    with procession.Loader([1, 2], workers=0) as loader:
+        list(loader)
+        figures = loader.statistics()
+    told = summary([(0, "Table", figures), (1, "Table", figures), (0, "Table", figures)]).splitlines()
+    assert told[0].startswith("procession: Table: 4 batches (0 MB) in 2 epochs by 1 worker (serial); 0.0 s waited")
+    assert told[1].startswith("procession: Table: 2 batches (0 MB) in 1 epoch by 1 worker (serial); 0.0 s waited")
+    assert f"seed {figures.seed}; pickled, which is slow: type int" in told[1]

@@ -131,6 +131,35 @@ def test_a_shell_on_a_terminal(tmp_path: Path) -> None:
     assert shell.returncode == 0
 
 
+SPAWNING = """
+import multiprocessing as mp
+import procession
+scale = 2
+class Source:
+    def __len__(self):
+        return 3
+    def __getitem__(self, i):
+        return i * scale
+def train(queue):
+    with procession.Loader(Source(), workers=2) as loader:
+        queue.put(list(loader))
+if __name__ == "__main__":
+    context = mp.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=train, args=(queue,))
+    process.start()
+    print(queue.get())
+    process.join()
+"""
+
+
+@pytest.mark.parametrize("run", [[], ["-m", "procession", "run", "--quiet"]])
+def test_a_process_that_the_script_has_spawned(run: list[str], tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SPAWNING)
+    done = started(*run, "script.py", folder=tmp_path)
+    assert done.stdout == "[0, 2, 4]\n", done.stderr
+
+
 def test_ipython(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     settings = {"IPYTHONDIR": str(tmp_path / "home"), "HOME": str(tmp_path / "home")}

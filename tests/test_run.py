@@ -51,6 +51,10 @@ SCRIPTS: dict[str, str] = {
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n"
         "print(A(1), __annotations__)"
     ),
+    "annotations": (
+        "import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: int = 1\nprint(dataclasses.fields(A)[0].type)"
+    ),
+    "no output any more": "import sys\nsys.stdout.close()\nsys.exit(5)",
     "a pool": (
         "import multiprocessing as mp\ndef square(x):\n    return x * x\n"
         "if __name__ == '__main__':\n    with mp.get_context('spawn').Pool(1) as pool:\n"
@@ -147,7 +151,7 @@ def test_other_programs_run_as_under_python(make: Callable[[Path], list[str]], t
         (["-m", "none.at_all"], "no module named 'none.at_all' can be run"),
         (["empty"], "there is no __main__.py in 'empty'"),
         (["--workers", "-3", "script.py"], "workers must be an int of at least 0"),
-        (["--workers", "many", "script.py"], "invalid _workers value"),
+        (["--workers", "many", "script.py"], "invalid count value: 'many'"),
         ([], "the following arguments are required: TARGET"),
     ],
 )
@@ -159,6 +163,27 @@ def test_what_cannot_be_run_is_told(arguments: list[str], told: str, tmp_path: P
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("where", ["beside", "vendor"])
+def test_a_package_of_the_users_that_is_called_like_an_installed_one(where: str, tmp_path: Path) -> None:
+    folder = tmp_path if where == "beside" else tmp_path / "vendor"
+    folder.mkdir(exist_ok=True)
+    (folder / "datasets.py").write_text(
+        "class Data:\n    def __len__(self):\n        return 2\n"
+        "    def __getitem__(self, i):\n        return ('mine', i)"
+    )
+    (tmp_path / "script.py").write_text(
+        "import sys, os\nsys.path.insert(0, os.path.abspath('vendor'))\nimport datasets, procession\n"
+        "with procession.Loader(datasets.Data(), workers=1) as loader:\n    print(list(loader))"
+    )
+    done = run([*RUN, "script.py"], tmp_path)
+    assert done.stdout == "[('mine', 0), ('mine', 1)]\n", done.stderr
+
+
+def test_a_summary_does_not_change_the_exit_status(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import sys\nsys.stdout.close()\nsys.stderr.close()\nsys.exit(5)")
+    assert run([argument for argument in RUN if argument != "--quiet"] + ["script.py"], tmp_path).returncode == 5
 
 
 def test_help_has_examples(tmp_path: Path) -> None:

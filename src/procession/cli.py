@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from procession import script
 from procession.config import EXECUTORS
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         description="Keras datasets in worker processes: correct, unbreakable, fast.",
         epilog="procession COMMAND --help tells more, with examples.",
     )
-    top.add_argument("--version", action="version", version=f"procession {version('procession')}")
+    top.add_argument("--version", action="version", version=f"procession {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = commands.add_parser(
         "run",
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--workers",
-        type=_workers,
+        type=count,
         metavar="N",
         help="how many, whatever the script says; by default what it asks for, else the usable cores",
     )
@@ -82,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     firm = options.workers is not None
     defaults = Defaults(options.workers if firm else "auto", options.executor, options.seed, firm)
     installation = start(defaults)
-    script.preload(program)
+    script.prepare(program)
     try:
         return script.execute(program, options.arguments)
     finally:
@@ -91,9 +92,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tell(installation: Installation) -> None:
-    sys.stdout.flush()
-    print(summary(installation.read), file=sys.stderr, flush=True)
+    with contextlib.suppress(Exception):  # the script may have closed either, and its exit status is its own
+        sys.stdout.flush()
+    with contextlib.suppress(Exception):
+        print(summary(installation.read), file=sys.stderr, flush=True)
 
 
-def _workers(text: str) -> int | str:
+def count(text: str) -> int | str:
     return text if text == "auto" else int(text)
+
+
+def _version() -> str:
+    try:
+        return version("procession")
+    except PackageNotFoundError:  # run from its source
+        return "(not installed)"

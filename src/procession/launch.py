@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import weakref
 from typing import Any, Literal, NamedTuple
 
@@ -34,8 +35,9 @@ class Reading(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A dataset that was read on a loader."""
+    """A dataset that was read on a loader, in one call."""
 
+    dataset: int  # the first, second, … of them
     name: str
     statistics: Statistics
 
@@ -43,6 +45,7 @@ class Read(NamedTuple):
 class _Before(NamedTuple):
     """What a dataset has been through: the loader of its next call goes on from there."""
 
+    dataset: int
     objects: tuple[weakref.ref[Any], ...]
     seed: int
     epoch: int
@@ -56,6 +59,7 @@ class Installation:
         self.defaults = defaults
         self.read: list[Read] = []
         self._before: dict[tuple[int, ...], _Before] = {}  # by the identities of its objects
+        self._datasets = itertools.count()
 
     def loader(self, data: Any, asked: Asked) -> Loader | None:
         """A loader for a dataset, or a list of them, if it is to have workers; None: Keras shall read it."""
@@ -85,11 +89,13 @@ class Installation:
         source, stream = loader.source, loader._stream
         objects = tuple(source) if isinstance(source, Partitions) else (source,)
         several = f"{len(objects)} times " if len(objects) > 1 else ""
-        self.read.append(Read(several + type(objects[0]).__name__, statistics))
         key = tuple(map(id, objects))
+        before = self._before.get(key)
+        number = next(self._datasets) if before is None else before.dataset
+        self.read.append(Read(number, several + type(objects[0]).__name__, statistics))
         with contextlib.suppress(TypeError):  # one that cannot be referred to weakly begins anew each time
             references = tuple(weakref.ref(each, lambda _: self._before.pop(key, None)) for each in objects)
-            self._before[key] = _Before(references, stream.config.seed, stream.epoch, stream.hooks.begun)
+            self._before[key] = _Before(number, references, stream.config.seed, stream.epoch, stream.hooks.begun)
 
 
 def said(dataset: Any, asked: Asked) -> Asked:

@@ -47,7 +47,7 @@ def find(target: str, *, module: bool) -> Program:
         return _module(target)
     if target == "-":
         text = sys.stdin.read()
-        return Program(compile(text, "<stdin>", "exec"), text, "-", "")
+        return Program(compile(text, "<stdin>", "exec", dont_inherit=True), text, "-", "")
     path = Path(target)
     if not path.exists():
         raise TargetError(
@@ -58,7 +58,7 @@ def find(target: str, *, module: bool) -> Program:
         return _container(target, importer)
     with io.open_code(os.path.abspath(target)) as file:
         source = file.read()
-    code = compile(source, os.path.abspath(target), "exec")
+    code = compile(source, os.path.abspath(target), "exec", dont_inherit=True)
     directory = str(Path(target).resolve().parent)  # as Python does: behind links
     return Program(code, source.decode(errors="replace"), target, directory, file=os.path.abspath(target))
 
@@ -71,8 +71,6 @@ def execute(program: Program, arguments: list[str]) -> int:
         KeyboardInterrupt: the program was interrupted, which has been told; Python then ends by that signal.
     """
     sys.argv[:] = [program.name, *arguments]
-    if program.directory is not None and not sys.flags.safe_path:
-        sys.path[0] = program.directory
     main = _main_of(program)
     sys.modules["__main__"] = main
     try:
@@ -90,15 +88,20 @@ def execute(program: Program, arguments: list[str]) -> int:
     return 0
 
 
-def preload(program: Program) -> None:
-    """Start the template now, and have it import what the program's import lines name, while the program imports too.
+def prepare(program: Program) -> None:
+    """Have modules found where the program would find them; and start the template, to import what its lines name.
 
     Only what is installed: modules of the user's own may do anything when they are imported.
     """
+    if program.directory is not None and not sys.flags.safe_path:
+        sys.path[0] = program.directory
     tree = ast.parse(program.text or "")
-    installed = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
-    names = [name for name in _imports(tree) if _lies_in(name, [path for path in installed if path])]
-    supervisor.preload(tuple(dict.fromkeys(names)), dict(_environment(tree)))
+    installed = [path for name in ("purelib", "platlib", "stdlib", "platstdlib") if (path := sysconfig.get_path(name))]
+    origins = {name: _origin(name) for name in _imports(tree)}
+    modules = {
+        name: origin for name, origin in origins.items() if any(origin.startswith(path + os.sep) for path in installed)
+    }
+    supervisor.preload(modules, dict(_environment(tree)))
 
 
 def _module(name: str) -> Program:
@@ -189,13 +192,13 @@ def _environment(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield name, value
 
 
-def _lies_in(name: str, directories: list[str]) -> bool:
+def _origin(name: str) -> str:
+    """The file of a module's package; empty if there is none, which the program will be told."""
     try:
         spec = importlib.util.find_spec(name.partition(".")[0])
-    except (ImportError, ValueError):  # there is none, which the program will be told
-        return False
-    places = [] if spec is None else [*(spec.submodule_search_locations or []), spec.origin or ""]
-    return any(place.startswith(directory + os.sep) for place in places for directory in directories)
+    except (ImportError, ValueError):
+        return ""
+    return (spec.origin if spec is not None else None) or ""
 
 
 def explained(error: SyntaxError) -> str:

@@ -271,3 +271,25 @@ def set_once() -> Report:
         "wraps": first.__wrapped__.__module__,
         "wraps a hook": hasattr(first.__wrapped__, "__wrapped__"),
     }
+
+
+class Raised(kit.Numbered):
+    """Adds to the numbers of its batches what a callback has set."""
+
+    more = 0
+
+    def number(self, i: int) -> int:
+        return i + self.more
+
+
+def set_by_a_callback(executor: Any) -> Report:
+    """Fit with a callback that sets something on the source as each epoch begins."""
+    source = Raised(4)
+    schedule = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(source, "more", 10 * epoch + 10))
+    traces = []
+    for model in (kit.make_model("unbuilt"), kit.make_model("ready")):
+        source.more = 0
+        with procession.Loader(source, executor=executor, workers=2) as loader:
+            model.fit(loader, epochs=3, shuffle=False, verbose=0, callbacks=[schedule])
+        traces.append(kit.numbers(model)[-12:])
+    return {"traces": traces}

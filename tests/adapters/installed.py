@@ -187,3 +187,23 @@ def after_uninstall() -> Report:
             refused = str(error)
         model.fit(loader, shuffle=False, verbose=0)
     return {"refused": "workers" in refused, "trace": kit.numbers(model)}
+
+
+def calls_within_calls() -> Report:
+    """Evaluate and predict in a callback of fit: each is a call of its own, whose workers end with it."""
+    source, other = kit.Numbered(3), Careless(2)
+    found: list[Any] = []
+
+    class Within(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.evaluate(other, verbose=0, workers=2, use_multiprocessing=True)
+            found.append(len(children()))
+
+    def children() -> list[int]:
+        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return [int(child) for pid in text for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    model = kit.make_model("unbuilt")
+    with installed() as installation:
+        model.fit(source, epochs=4, verbose=0, workers=2, use_multiprocessing=True, callbacks=[Within()])
+    return {"processes": found, "read": read_by(installation), "epochs": installation.read[-2].statistics.epochs}

@@ -301,3 +301,10 @@ def test_the_hook_is_set_once(lab: Lab) -> None:
 def test_the_oldest_keras_is_the_oldest(lab: Lab) -> None:
     """Otherwise all tests of it say nothing."""
     assert lab.ask("kit.warm_up") == {"jax": "3.10.0"}.get(lab.backend, "3.1.0")
+
+
+@pytest.mark.parametrize("lab", ["tensorflow", "jax", "torch", "jax-oldest"], indirect=True)  # from Keras 3.5 on
+def test_what_a_callback_sets_before_an_epoch_is_for_that_epoch(lab: Lab, executor: ExecutorName) -> None:
+    report = lab.ask("behaviour.set_by_a_callback", executor=executor)
+    expected = [10 * epoch + 10 + i for epoch in range(3) for i in range(4)]
+    assert report["traces"] == [expected, expected]

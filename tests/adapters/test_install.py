@@ -85,3 +85,10 @@ def test_keywords_of_no_use_are_noted_once(lab: Lab) -> None:
 def test_uninstall_leaves_loaders_to_work(lab: Lab) -> None:
     report = lab.ask("installed.after_uninstall")
     assert report == {"refused": True, "trace": [0, 1, 2, 3]}
+
+
+@pytest.mark.parametrize("lab", ["tensorflow", "torch-oldest"], indirect=True)
+def test_calls_within_calls_end_by_themselves(lab: Lab) -> None:
+    report = lab.ask("installed.calls_within_calls")
+    assert report["processes"] == [2] * 4  # those of fit itself
+    assert report["read"] == [["Careless", "processes", 2]] * 4 + [["Numbered", "processes", 2]]

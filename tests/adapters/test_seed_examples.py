@@ -14,7 +14,7 @@ from tests.adapters.conftest import LEGACY_VARIABLE, ROOT, SETTINGS, folder_with
 EXAMPLES = {
     "race": "procession: Table: 96 batches (2 MB) in 3 epochs by 4 workers (processes)",
     "partitioned": "procession: 4 times Table: 96 batches (2 MB) in 3 epochs by 2 workers (processes)",
-    "tf_data": "procession: nothing was read by workers",
+    "tf_data": "procession: no plain PyDataset or Sequence was read by workers",
 }
 TIMES = re.compile(r" - \d+m?s - \d+\w*/\w+")
 

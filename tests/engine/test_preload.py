@@ -50,8 +50,8 @@ def test_a_template_in_which_an_import_has_started_threads_is_not_used(tmp_path:
     (tmp_path / "noisy.py").write_text(noisy)
     done = run_script(
         SOURCE
-        + "from procession.engine import supervisor\n"
-        + "supervisor.preload(('colorsys', 'noisy', 'none_such'), {})\n"
+        + "import colorsys\nfrom procession.engine import supervisor\n"
+        + "supervisor.preload({'colorsys': colorsys.__file__, 'noisy': '', 'none_such': ''}, {})\n"
         + "with procession.Loader(Source(), workers=1) as loader:\n"
         + "    print(next(iter(loader)), loader.statistics().threads)\n",
         tmp_path,
@@ -62,6 +62,6 @@ def test_a_template_in_which_an_import_has_started_threads_is_not_used(tmp_path:
 def test_what_is_imported_meanwhile_does_not_hold_up_the_end(tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text("import threading\nthreading.Event().wait()")
     done = run_script(
-        "from procession.engine import supervisor\nsupervisor.preload(('endless',), {})\nprint('end')", tmp_path
+        "from procession.engine import supervisor\nsupervisor.preload({'endless': ''}, {})\nprint('end')", tmp_path
     )
     assert done.stdout == "end\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
+from procession.capture.state import bound
 from procession.errors import BatchError
 from procession.order.plan import Plan
 from procession.order.rest import Rest
@@ -68,6 +69,7 @@ class Epochs:
         self._first: Taken | None = None  # the first of them, while it is the only one: it may have been for a look
         self._changed = False  # hooks have changed the source in the middle of an order
         self._asked: Any = None  # the order that was last
+        self._bound: Any = None  # which objects the source's attributes were when the order was begun
         self.handed = 0  # batches handed out in all, but for looks
         self._places: deque[Place] = deque(maxlen=MOST_PLACES)
         self.noted = 0  # places in all, those included that are forgotten again
@@ -86,6 +88,15 @@ class Epochs:
         else:
             self._plan = self.stream.resume(self._plan, self._rest, self._ahead())
             self._changed = bool(self.stream.hooks)
+
+    def take_up_changes(self) -> None:
+        """Before an epoch that a look has begun already: what a callback has set on the source since is for it too."""
+        if self._open and self._plan is not None and bound(self.stream.indexed) != self._bound:
+            self._bound = bound(self.stream.indexed)
+            self._kept.clear()
+            self._rest = self._begun
+            self._plan = self.stream.reopen(self._plan, self._begun, self._ahead())
+            self._forget(self._taken)
 
     def end(self) -> None:
         """Keras ends an epoch; nothing if none has begun."""
@@ -244,6 +255,7 @@ class Epochs:
         self._rest = self._begun = self._plan.rest
         self._kept.clear()
         self._taken, self._first = 0, None
+        self._bound = bound(self.stream.indexed)
 
     def _ahead(self) -> int | None:
         """How far workers may go: where hooks will change the source, not past the end of Keras's epoch."""

@@ -94,6 +94,7 @@ class LoaderAdapter(Feed, DataAdapter):
     def on_epoch_begin(self) -> None:
         """Keras begins an epoch."""
         self.watch_signals()
+        self.epochs.take_up_changes()
         self.begin_epoch(sys._getframe(1).f_locals.get("self"))
 
     def on_epoch_end(self) -> None:

@@ -42,10 +42,11 @@ class Plain(Protocol):
 
 
 class Call:
-    """One call that goes on, and what validation and callbacks read within it."""
+    """One call that goes on; a callback may make another one within it."""
 
-    def __init__(self, method: str, asked: Asked, plain: Plain) -> None:
-        self.asked = asked
+    def __init__(self, method: str, asked: Asked, plain: Plain, within: Call | None) -> None:
+        self._own = asked
+        self.asked: Asked = asked if within is None else Asked(*map(_or, asked, within.asked))
         self._method = method
         self._plain = plain
         self._loaders: list[Any] = []
@@ -68,7 +69,7 @@ class Call:
 
     def _note(self, data: Any) -> None:
         """Say that the keywords do nothing for what the call is about, which is none of ours."""
-        names = [name for name, value in self.asked._asdict().items() if value is not None]
+        names = [name for name, value in self._own._asdict().items() if value is not None]
         if names and data is not None:
             warnings.warn(
                 f"{', '.join(names)} of {self._method}() have no effect on a {_kind(data)}: it is read as it is, in "
@@ -110,7 +111,7 @@ def _stand_around(model: Any, method: str, plain: Plain, *, known: bool) -> Take
         asked = Asked() if known else Asked(*(keywords.pop(name, None) for name in Asked._fields))
         if "validation_data" in keywords:  # of a list, Keras would take the second for targets
             keywords["validation_data"] = plain.gathered(keywords["validation_data"])
-        with _calling(Call(method, asked, plain)):
+        with _calling(Call(method, asked, plain, current())):
             return original(this, *args, **keywords)
 
     setattr(model, method, call)
@@ -119,15 +120,16 @@ def _stand_around(model: Any, method: str, plain: Plain, *, known: bool) -> Take
 
 @contextlib.contextmanager
 def _calling(call: Call) -> Iterator[None]:
-    if _call.get() is not None:  # validation, or a callback, within: the same call
-        yield
-        return
     token = _call.set(call)
     try:
         yield
     finally:
         _call.reset(token)
         call.end()
+
+
+def _or(mine: Any, theirs: Any) -> Any:
+    return theirs if mine is None else mine
 
 
 def _kind(data: Any) -> str:
@@ -141,4 +143,4 @@ def _advice(data: Any) -> str:
         return "It has threads of its own: map(..., num_parallel_calls=tf.data.AUTOTUNE)"
     if _kind(data) == "generator":
         return "A generator has no index: make it a keras.utils.PyDataset, whose item i is batch i"
-    return "They are for a keras.utils.PyDataset"
+    return "Workers are for a keras.utils.PyDataset, and at least one"

@@ -10,6 +10,7 @@ import io
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ OUT_OF_BAND = (
     64 * 1024
 )  # bytes from which a buffer is shared; smaller ones are cheaper, and writable, as private copies
 MOST_ALONG = 248  # descriptors beside a source: a message takes 250, the source's memory and the message's own included
+SPAWNED_MAIN = "__mp_main__"  # what multiprocessing calls the script in a process that it has spawned
 ALIGNMENT = 64  # what TensorFlow and JAX need to take an array without a copy
 
 
@@ -80,7 +82,7 @@ def pickled(value: Any, what: str) -> Pickled:
     if len(parts.along.descriptors) > MOST_ALONG:
         raise CaptureError(
             f"{what} holds {len(parts.along.descriptors)} separate pieces of shared memory (share() calls, Locks, "
-            f"SharedCounters, SharedDicts), and {MOST_ALONG} can be sent with it: share many arrays in one call, "
+            f"SharedCounters, SharedDicts, files without a name), and {MOST_ALONG} can be sent with it: share many arrays in one call, "
             "share([array, ...]), keep many counts in one SharedDict, and use one Lock for several things"
         )
     return parts
@@ -99,6 +101,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, file: io.BytesIO, along: Along, buffer_callback: Callable[[pickle.PickleBuffer], bool]) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        if (script := sys.modules.get(SPAWNED_MAIN)) is not None:  # by value, as what is of __main__
+            cloudpickle.register_pickle_by_value(script)
         self._modules = along.modules
 
     def reducer_override(self, value: Any) -> Any:

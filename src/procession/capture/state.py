@@ -62,11 +62,11 @@ class Rebound:
     """Remembers which object each attribute of a source without hooks was: sees `source.epoch = 3`, not `x[:] = 3`."""
 
     def __init__(self, source: Any) -> None:
-        self._known = _bound(source)
+        self._known = bound(source)
 
     def changes(self, source: Any) -> Changes | None:
         """What has been rebound since the last call, or None."""
-        now = _bound(source)
+        now = bound(source)
         missing = object()
         changed = {name: value for name, value in now.items() if self._known.get(name, missing) is not value}
         removed = tuple(name for name in self._known if name not in now)
@@ -91,7 +91,7 @@ def _value(source: Any, name: Name) -> Any:
     return member if name[1] == WHOLE else vars(member)[name[1]]
 
 
-def _bound(source: Any) -> dict[Name, Any]:
+def bound(source: Any) -> dict[Name, Any]:
     """Which object each attribute is."""
     plain = ((number, member) for number, member in enumerate(members(source)) if _plain(member))
     return {(number, name): value for number, member in plain for name, value in vars(member).items()}

@@ -168,10 +168,11 @@ class Driver:
                 return [] if remote is None else self._crew.exited(remote, status)
             case LoadFailed(error):
                 return [Lost(unpack(error, loads))]
-            case Loaded(threads, files):
+            case Loaded(threads, files, imported):
                 self._link.loaded = True
                 if threads or files:
-                    self._start_late(threads, files)
+                    self._link.threads, self._link.files, self._link.imports = threads, files, imported
+                    self._start_late()
         return []
 
     def _template_died(self) -> list[Event]:
@@ -183,9 +184,9 @@ class Driver:
         self._crew.end_all()
         return [*events, TemplateDied(loaded, lambda: error)]
 
-    def _start_late(self, threads: tuple[str, ...], files: tuple[str, ...]) -> None:
+    def _start_late(self) -> None:
         """Begin again from a fresh template, where each worker loads the source after its fork."""
-        self._link.threads, self._link.files, self._link.late = threads, files, True
+        self._link.late = True
         self._hang_up()
         self._link.leave(retire=True)
         self._connect()

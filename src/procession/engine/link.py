@@ -33,6 +33,7 @@ class Link:
         self.late = False  # each worker loads the source by itself: something in it must be its own, or when loaded
         self.threads: tuple[str, ...] = ()  # it started these, which do not survive a fork, or
         self.files: tuple[str, ...] = ()  # it opened these, whose offsets a fork would share
+        self.imports = True  # the template may import what it names
 
     @property
     def channel(self) -> Channel | None:
@@ -51,7 +52,7 @@ class Link:
         assert self._sent is not None and self._control is None
         self._control = opened(supervisor.attach, "process to fork workers from")
         self.loaded = False
-        modules = () if self.threads or self.files else self._sent.payload.modules
+        modules = self._sent.payload.modules if self.imports else ()
         self.tell(Load(self._sent.payload, surroundings(), self.late, modules), self._sent.descriptors)
         for refresh, descriptors in self._refreshed:
             self.tell(refresh, descriptors)

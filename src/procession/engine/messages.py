@@ -97,7 +97,7 @@ class Load(NamedTuple):
     payload: Payload
     surroundings: Surroundings
     late: bool
-    modules: tuple[str, ...]  # to import, where it is left to the workers: what they then need not do each
+    modules: tuple[str, ...]  # to import first
 
 
 class Fork(NamedTuple):
@@ -123,6 +123,7 @@ class Loaded(NamedTuple):
 
     threads: tuple[str, ...]  # that do not survive a fork
     files: tuple[str, ...]  # whose offsets a fork would share
+    imported: bool  # it was not importing that did so
 
 
 class LoadFailed(NamedTuple):

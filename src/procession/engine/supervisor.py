@@ -76,14 +76,15 @@ class Supervisor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._current: Template | None = None
-        self._preloading: dict[str, str] | None = None  # what the current one saw when it imported, until its first use
+        # Until the current one is first used: in which environment it imported, and which files it should have found.
+        self._preloading: tuple[dict[str, str], dict[str, str]] | None = None
         self._retired: list[Template] = []  # spoiled for forking; they end with the last loader they have
 
-    def preload(self, modules: tuple[str, ...], environment: dict[str, str]) -> None:
-        """Start the template, if there is none, and have it import modules meanwhile."""
+    def preload(self, modules: dict[str, str], environment: dict[str, str]) -> None:
+        """Start the template, if there is none, and have it import modules meanwhile: name → file of the package."""
         with self._lock, contextlib.suppress(Closed):  # the first loader starts another, and says what is wrong
-            self._running().bootstrap.send(Preload(modules, environment))
-            self._preloading = {**os.environ, **environment}
+            self._running().bootstrap.send(Preload(tuple(modules), environment))
+            self._preloading = {**os.environ, **environment}, modules
 
     def attach(self) -> Control:
         """Open a control channel, to the running template if there is one."""
@@ -126,15 +127,17 @@ class Supervisor:
 
     def _check_preloaded(self) -> None:
         """Wait for what was to be imported; another template has to do if that has made this one of no use."""
-        then, self._preloading = self._preloading, None
-        if then is None or self._current is None or self._current.owner != os.getpid():
+        told, self._preloading = self._preloading, None
+        if told is None or self._current is None or self._current.owner != os.getpid():
             return
         try:
             received = self._current.bootstrap.receive()
         except Closed:
             return  # it is gone, which will be noticed
         assert received is not None and isinstance(received[0], Preloaded)
-        if received[0].threads or any(os.environ.get(name) != then.get(name) for name in IMPORTED_WITH):
+        environment, modules = told
+        same = all(os.environ.get(name) == environment.get(name) for name in IMPORTED_WITH)
+        if received[0].threads or not same or not all(_is_of(name, file) for name, file in modules.items()):
             self._discard()
 
     def _running(self) -> Template:
@@ -187,10 +190,17 @@ def attach() -> Control:
     return _SUPERVISOR.attach()
 
 
-def preload(modules: tuple[str, ...], environment: dict[str, str]) -> None:
+def _is_of(name: str, file: str) -> bool:
+    """Whether a package that has been imported here is of that file; it may be another's that comes first now."""
+    module = sys.modules.get(name.partition(".")[0])
+    return module is None or getattr(module, "__file__", None) in (None, file)
+
+
+def preload(modules: dict[str, str], environment: dict[str, str]) -> None:
     """Start the template of this process before there is a loader, and have it import modules.
 
-    Where `environment`, variables that are expected to be set by then, turns out wrong about Keras, it is started anew.
+    Where `environment`, variables that are expected to be set by then, turns out wrong about Keras, or a package is
+    another one by then than that of the file that is given with its name, it is started anew.
     """
     _SUPERVISOR.preload(modules, environment)
 

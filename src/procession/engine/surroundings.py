@@ -102,16 +102,13 @@ def threads() -> tuple[str, ...]:
 def files() -> dict[int, str]:
     """The files and sockets that are open: workers that are forked would share their offsets, and what comes on them.
 
-    Those that are mapped are left out: the mapping is what they are for.
+    A mapping's are among them, since they cannot be told from others of the same file.
     """
     found = {}
-    mapped = {line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines()}
     for entry in list(Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):  # the one that listed them
-            status = entry.stat()
-            shared = stat.S_ISSOCK(status.st_mode) or (
-                stat.S_ISREG(status.st_mode) and str(status.st_ino) not in mapped
-            )
-            if shared:
-                found[int(entry.name)] = str(entry.readlink())
+            name = str(entry.readlink())
+            mode = entry.stat().st_mode
+            if stat.S_ISSOCK(mode) or (stat.S_ISREG(mode) and not name.startswith("/memfd:")):
+                found[int(entry.name)] = name
     return found

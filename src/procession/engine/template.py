@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from procession.capture.pickling import Payload, closed, from_shared
+from procession.capture.pickling import closed, from_shared
 from procession.capture.state import apply
 from procession.engine.channel import Channel, Closed
 from procession.engine.messages import (
@@ -60,9 +60,11 @@ class Session:
         self.channel = channel
         self.children: dict[int, Child] = {}  # process id → child
         self._source: Any = None
-        self._forks = False  # whether the source is here and may be forked
-        self._late: tuple[Load, list[int]] | None = None  # what each worker loads by itself, and its descriptors
-        self._refreshed = Refreshes()  # what late workers must catch up with
+        self._forks = False  # whether workers may be forked
+        self._load: Load | None = None
+        self._descriptors: list[int] = []  # that came with it
+        self._here = False  # whether the source has been rebuilt here
+        self._refreshed = Refreshes()  # what has changed since: workers to come rebuild the source, and catch up
 
     def serve(self) -> None:
         """Handle one message."""
@@ -71,21 +73,13 @@ class Session:
         message, descriptors = received
         match message:
             case Load():
-                self._load(message, descriptors)
+                self._load, self._descriptors = message, descriptors
+                self._prepare(message)
             case Fork():
                 self._fork(message, *descriptors)
-            case Refresh(payload, _):
-                if self._late is not None or payload.private or self._refreshed:  # in order, all from then on
-                    self._refreshed.add(message, descriptors)
-                else:
-                    self._refresh(payload, descriptors)
-
-    def _refresh(self, payload: Payload, descriptors: list[int]) -> None:
-        try:
-            self._source = apply(from_shared(payload, descriptors), self._source)
-        except BaseException as error:
-            self._forks = False
-            self.channel.send(load_failed(error))
+            case Refresh():
+                # Not applied here: it may open files and start threads, which a fork would share, or lose.
+                self._refreshed.add(message, descriptors)
 
     def end(self) -> None:
         """Let the workers go: those that are idle leave by themselves, the others are killed after a moment."""
@@ -96,33 +90,30 @@ class Session:
             self.template.reap(child)
         self.children.clear()
         self._refreshed.close()
-        if self._late is not None:
-            closed(self._late[1])
+        closed(self._descriptors)
         self._source = None
         self.channel.close()
 
-    def _load(self, load: Load, descriptors: list[int]) -> None:
+    def _prepare(self, load: Load) -> None:
+        """Import what the source names and, unless that is left to the workers, rebuild it."""
         take_over(load.surroundings)
         before = files()
-        if load.late:
-            self._late = (load, descriptors)
-            import_all(load.modules)
-            self._loaded(before)
-            return
-        try:
-            self._source = from_shared(load.payload, descriptors)
-        except BaseException as error:
-            self.channel.send(load_failed(error))
-            return
-        self._loaded(before)
-
-    def _loaded(self, before: dict[int, str]) -> None:
-        lost, opened = threads(), {name for number, name in files().items() if before.get(number) != name}
+        import_all(load.modules)
+        lost, opened = threads(), _new(before)
+        imported = not lost and not opened
+        if imported and not load.late:
+            try:
+                self._source = from_shared(load.payload, list(map(os.dup, self._descriptors)))
+            except BaseException as error:
+                self.channel.send(load_failed(error))
+                return
+            self._here = True
+            lost, opened = threads(), _new(before)
         self._forks = not lost and not opened
         # What is here now is shared by all workers: keep their collectors from writing to it (copy-on-write).
         gc.collect()
         gc.freeze()
-        self.channel.send(Loaded(lost, tuple(sorted(opened))))
+        self.channel.send(Loaded(lost, opened, imported))
 
     def _fork(self, fork: Fork, end: int, arena: int, stack: int) -> None:
         ends = (end, arena, stack)
@@ -154,15 +145,19 @@ class Session:
             die_with_parent(template)
             with contextlib.suppress(OSError):
                 os.setpgid(0, 0)  # so that what the source starts can be found, and ended with it
-            late, refreshed = self._late, self._refreshed
+            load, descriptors, refreshed = self._load, self._descriptors, self._refreshed
             self.template.forget()
             gc.enable()
             end, arena, stack = ends
             channel = Channel.from_descriptor(end)
             try:
-                source = self._source if late is None else from_shared(late[0].payload, late[1])
-                for message, descriptors in refreshed:
-                    source = apply(from_shared(message.payload, descriptors), source)
+                if self._here and not refreshed:
+                    source = self._source
+                else:
+                    assert load is not None
+                    source = from_shared(load.payload, descriptors)
+                    for message, those in refreshed:
+                        source = apply(from_shared(message.payload, those), source)
             except BaseException as error:
                 channel.send(load_failed(error))
             else:
@@ -172,6 +167,11 @@ class Session:
             traceback.print_exc()
         finally:
             leave(status)
+
+
+def _new(before: dict[int, str]) -> tuple[str, ...]:
+    """What has been opened since."""
+    return tuple(sorted({name for number, name in files().items() if before.get(number) != name}))
 
 
 class Template:

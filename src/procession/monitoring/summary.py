@@ -6,24 +6,24 @@ from collections.abc import Iterable
 
 from procession.monitoring.stats import Statistics
 
-Key = tuple[str, str, int, int]
+Key = tuple[int, str, str, int, int]
 
 
-def summary(read: Iterable[tuple[str, Statistics]]) -> str:
+def summary(read: Iterable[tuple[int, str, Statistics]]) -> str:
     """A line for each dataset that was read by workers, all its calls together, and what went wrong."""
     by_dataset: dict[Key, list[Statistics]] = {}
-    for name, figures in read:
-        by_dataset.setdefault((name, figures.executor, figures.workers, figures.seed), []).append(figures)
+    for dataset, name, figures in read:
+        by_dataset.setdefault((dataset, name, figures.executor, figures.workers, figures.seed), []).append(figures)
     if not by_dataset:
         return (
-            "procession: nothing was read by workers: no PyDataset or Sequence came to fit, evaluate or predict "
-            "(arrays, tf.data.Datasets and generators are read by Keras itself)"
+            "procession: no plain PyDataset or Sequence was read by workers in fit, evaluate or predict (arrays, "
+            "tf.data.Datasets and generators are read by Keras itself; Loaders tell by loader.statistics())"
         )
     return "\n".join(_line(key, parts) for key, parts in by_dataset.items())
 
 
 def _line(key: Key, parts: list[Statistics]) -> str:
-    name, executor, workers, seed = key
+    _, name, executor, workers, seed = key
     batches, nbytes = sum(one.batches for one in parts), sum(one.bytes for one in parts)
     waited = sum(one.wait_seconds for one in parts)
     epochs = _counted(sum(one.epochs for one in parts), "epoch")
