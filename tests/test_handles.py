@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import logging
@@ -77,6 +78,11 @@ def written(folder: Path) -> Path:
 def text(folder: Path, encoding: str = "latin-1", **options: Any) -> Any:
     (folder / "text").write_bytes(LINES.encode("latin-1"))
     return (folder / "text").open(encoding=encoding, **options)
+
+
+def decoded(folder: Path) -> Any:
+    (folder / "text").write_bytes(LINES.encode("latin-1"))
+    return codecs.open(str(folder / "text"), encoding="latin-1")
 
 
 def compressed(library: Any, folder: Path, mode: str = "rb", data: bytes = DATA) -> Any:
@@ -203,6 +209,11 @@ def pixels(image: Any, i: int) -> Any:
     return np.asarray(image)[i : i + 5]
 
 
+def several(folder: Path) -> Any:
+    np.savez_compressed(folder / "a.npz", one=np.arange(5000), two=np.arange(300.0).reshape(100, 3))
+    return np.load(folder / "a.npz")
+
+
 def matrix(folder: Path, mode: Any = "r") -> Any:
     np.save(folder / "a.npy", np.arange(50_000).reshape(500, 100))
     return np.load(folder / "a.npy", mmap_mode=mode)
@@ -248,6 +259,8 @@ CASES: dict[str, tuple[Callable[[Path], Any], Callable[[Any, int], Any]]] = {
     "hdf5, core": (lambda folder: hdf5(folder, driver="core"), chunks),
     "hdf5, family": (family, chunks),
     "hdf5, options": (lambda folder: hdf5(folder, libver="latest", rdcc_nbytes=0, locking=False), chunks),
+    "npz": (several, lambda arrays, i: (arrays["one"][i::12], arrays.f.two[i : i + 9])),
+    "decoded": (decoded, lines),
     "png": (partial(picture, kind="png"), pixels),
     "jpeg": (partial(picture, kind="jpeg"), pixels),
     "gif": (partial(picture, kind="gif"), pixels),
@@ -559,6 +572,48 @@ def test_shared_memory_and_what_a_manager_keeps_are_found_again(tmp_path: Path) 
     done = run_script(SHARED, tmp_path, check=False)
     assert done.stderr == ""
     assert done.stdout == "True 20 False\nTrue 20 False\nTrue\n"
+
+
+# --- functions with a cache ---
+
+CACHED = """
+import functools
+import procession
+
+@functools.lru_cache
+def opened(path):
+    return open(path, "rb")
+
+@functools.singledispatch
+def name(value):
+    return "object"
+
+@name.register
+def _(value: int):
+    return "int"
+
+class Source:
+    def __len__(self):
+        return 20
+    @functools.cache
+    def place(self, i):
+        return 3 * i
+    def __getitem__(self, i):
+        file = opened(__file__)
+        file.seek(self.place(i))
+        return file.read(5), opened.cache_info().currsize, name(i)
+
+source = Source()
+expected = [source[i] for i in range(20)]  # the training process has the file in its cache
+with procession.Loader(source, workers=2, executor="processes") as loader:
+    print(*(list(loader) == expected for epoch in range(2)))
+opened(__file__).close()
+"""
+
+
+def test_cached_and_generic_functions_of_the_script(tmp_path: Path) -> None:
+    done = run_script(CACHED, tmp_path, check=False)
+    assert (done.stderr, done.stdout) == ("", "True True\n")
 
 
 # --- what pickles by itself ---

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -353,6 +355,72 @@ def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
         assert script.stdout.readline() == "waiting\n"
         script.send_signal(signal.SIGINT)
         assert script.communicate(timeout=30)[0] == "interrupted\nacquired False\n"
+
+
+# --- near the limit of recursion ---
+
+
+def locked(lock: Lock) -> None:
+    with lock:
+        pass
+
+
+def released(lock: Lock) -> None:
+    if lock.acquire(timeout=10):
+        lock.release()
+
+
+DEEP: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "add": (SharedCounter, lambda count: count.add()),
+    "set": (SharedCounter, lambda count: count.set(5)),
+    "item": (SharedDict, lambda notes: notes.__setitem__("a", "long")),
+    "update_with": (lambda: SharedDict({"a": 1}), lambda notes: notes.update_with("a", lambda x: x + 1)),
+    "setdefault": (SharedDict, lambda notes: notes.setdefault("a", 1)),
+    "pop": (lambda: SharedDict({"a": 1}), lambda notes: notes.pop("a")),
+    "clear": (lambda: SharedDict({"a": 1}), lambda notes: notes.clear()),
+    "snapshot": (lambda: SharedDict({"a": 1}), lambda notes: notes.snapshot()),
+    "with": (Lock, locked),
+    "release": (Lock, released),
+}
+
+
+def deeper(levels: int, function: Callable[[], Any]) -> Any:
+    return deeper(levels - 1, function) if levels else function()
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_nobody_is_left_waiting_where_recursion_ends(name: str) -> None:
+    make, change = DEEP[name]
+    errors, left = set(), []
+    for warm in range(3):  # the interpreter makes shorter calls of what it has seen often
+        for levels in range(sys.getrecursionlimit()):
+            shared = make()
+            try:
+                deeper(levels, lambda: change(shared))  # noqa: B023 - called at once
+            except Exception as error:
+                errors.add(type(error))
+            mutex = shared._log.mutex if isinstance(shared, SharedDict) else shared._mutex
+            if mutex.holder():
+                left.append((warm, levels))
+                mutex.release()
+            if isinstance(shared, SharedCounter):
+                assert shared.value in (0, 1, 5)
+            if isinstance(shared, SharedDict):
+                assert shared.snapshot() in ({}, {"a": 1}, {"a": 2}, {"a": "long"})
+    assert left == []
+    assert errors == {RecursionError}
+
+
+def test_a_worker_at_the_end_of_its_recursion_does_not_stop_the_others() -> None:
+    def make(source: Any, i: int) -> Any:
+        if i == 3:
+            for levels in range(sys.getrecursionlimit()):
+                with contextlib.suppress(RecursionError):
+                    deeper(levels, source.count.add)
+        source.count.add()
+        return i
+
+    assert read(Source(make, count=SharedCounter()), workers=2) == list(range(LENGTH))
 
 
 # --- dictionaries ---

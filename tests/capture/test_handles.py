@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import bz2
+import codecs
 import concurrent.futures
 import contextvars
+import csv
+import functools
 import gzip
 import io
 import logging
@@ -24,6 +27,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -505,6 +509,126 @@ print(sorted(libraries & set(sys.modules) - before), sorted(before & {"h5py", "P
     assert run_script(script, tmp_path).stdout == "[] []\n"
 
 
+# --- functions with a cache ---
+
+
+@functools.lru_cache(maxsize=4, typed=True)
+def remembered(name: str) -> io.BytesIO:
+    """Makes something once."""
+    return io.BytesIO(name.encode())
+
+
+def test_a_cache_that_has_a_name_is_found_by_it() -> None:
+    assert sent(Holder(first=remembered)).first is remembered
+
+
+def test_a_cache_that_has_none_is_made_anew_and_empty(stack: ExitStack, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(LINES)
+
+    class Opens:
+        @functools.lru_cache(maxsize=4, typed=True)  # noqa: B019
+        def writing(self, name: str) -> Any:
+            """Opens a file."""
+            return (tmp_path / name).open("a")
+
+    @functools.cache
+    def fibonacci(n: int) -> int:
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    source = Opens()
+    stack.enter_context(source.writing("data"))
+    fibonacci.note = "kept"  # type: ignore[attr-defined]
+    again = sent(Holder(source=source, bound=source.writing, function=fibonacci, same=[fibonacci]))
+    method = type(again.source).writing
+    assert (method.cache_info().currsize, method.cache_parameters()) == (0, {"maxsize": 4, "typed": True})
+    assert (method.__name__, method.__doc__) == ("writing", "Opens a file.")
+    assert again.bound.__self__ is again.source
+    assert again.function(30) == 832040 and again.function.cache_info().misses == 31  # it calls itself, not a copy
+    assert again.function is again.same[0] and again.function.note == "kept"
+    assert fibonacci.cache_info().currsize == 0
+
+
+def test_generic_functions_of_a_function() -> None:
+    @functools.singledispatch
+    def kind(value: object) -> str:
+        return "object"
+
+    @kind.register
+    def _(value: int) -> str:
+        return "int"
+
+    class Kinds:
+        @functools.singledispatchmethod
+        def kind(self, value: object) -> str:
+            return "object"
+
+        @kind.register
+        def _(self, value: int) -> str:
+            return "int"
+
+    source: Any = Holder(kind=kind, kinds=Kinds())
+    for one in (source, sent(source)):  # called before it is sent, too
+        assert [one.kind(x) for x in ("a", 1, True)] == ["object", "int", "int"]
+        assert [one.kinds.kind(x) for x in ("a", 1, True)] == ["object", "int", "int"]
+
+
+# --- weak references ---
+
+
+def test_weak_dictionaries_and_sets_hold_what_the_source_holds() -> None:
+    kept, other = Holder(name="kept"), Holder(name="other")
+    source: Any = Holder(kept=kept)
+    source.values = weakref.WeakValueDictionary({"kept": kept, "other": other})
+    source.keys, source.all = weakref.WeakKeyDictionary({kept: 1, other: 2}), weakref.WeakSet([kept, other])
+    again = sent(source)
+    assert dict(again.values) == {"kept": again.kept}
+    assert dict(again.keys) == {again.kept: 1}
+    assert list(again.all) == [again.kept]
+    del again.kept
+    assert (len(again.values), len(again.keys), len(again.all)) == (0, 0, 0)
+
+
+# --- numpy's archives, and decoders ---
+
+
+@pytest.mark.parametrize("over", [str, Path.open, lambda path: io.BytesIO(path.read_bytes())])
+def test_npz_files(stack: ExitStack, tmp_path: Path, over: Callable[[Any], Any]) -> None:
+    np.savez_compressed(tmp_path / "a.npz", a=np.arange(5), b=np.array([{"x": 1}], object))
+    file = over(tmp_path / "a.npz") if over is not Path.open else stack.enter_context((tmp_path / "a.npz").open("rb"))
+    held = stack.enter_context(np.load(file, allow_pickle=True, encoding="latin1"))
+    again = sent(Holder(arrays=held)).arrays
+    stack.enter_context(again)
+    assert list(again) == ["a", "b"] and again.f.a.tolist() == [0, 1, 2, 3, 4] and again["b"][0] == {"x": 1}
+    assert again.pickle_kwargs == held.pickle_kwargs and again.max_header_size == held.max_header_size
+    assert (again.fid is None) == (held.fid is None) and again.zip.fp is not held.zip.fp
+    if again.fid is None:
+        stack.callback(again.zip.fp.close)  # it has been given the file, as its original
+    assert held["a"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_npz_file_that_is_closed_or_refuses_objects(stack: ExitStack, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", b=np.array([{"x": 1}], object))
+    held = stack.enter_context(np.load(tmp_path / "a.npz"))
+    again = stack.enter_context(sent(held))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        again["b"]
+    held.close()
+    assert sent(held).zip is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_decoders_go_on_where_they_were(stack: ExitStack, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "text").write_text("première\nseconde\ntroisième\n" * 500, encoding=encoding, newline="\n")
+    file = stack.enter_context(codecs.open(str(tmp_path / "text"), encoding=encoding))
+    half = codecs.getreader(encoding)(stack.enter_context((tmp_path / "text").open("rb")))
+    for held in (file, half):
+        held.readline()
+        again: Any = stack.enter_context(sent(held))
+        assert again.readline() == "seconde\n"
+        assert again.read() == "troisième\n" + "première\nseconde\ntroisième\n" * 499
+        assert held.readline() == "seconde\n"
+
+
 # --- what cannot arrive ---
 
 
@@ -549,6 +673,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "tar": (lambda path: tarfile.open(path, "w:gz"), ("tarfile.TarFile", "mode 'w'", *WRITING)),
     "hdf5": (lambda path: h5py.File(path, "w"), ("File", "mode 'r+'", *WRITING)),
     "hdf5 dataset": (lambda path: h5py.File(path, "w").create_dataset("x", data=[1]), ("Dataset", "/thing'", *WRITING)),
+    "hdf5 id": (lambda path: h5py.File(path, "w").create_dataset("x", data=[1]).id, ("DatasetID", "which travels")),
+    "hdf5 file id": (lambda path: h5py.File(path, "w").id, ("FileID", "which travels")),
+    "csv": (lambda path: csv.reader(["a,b"]), ("_csv.reader", "list(csv.reader(file))")),
+    "weak": (lambda path: weakref.ref(Holder), ("weakref.ReferenceType", "the object itself travels", *FIRST_USE)),
     "temporary": (lambda path: tempfile.TemporaryFile(), ("mode 'rb+'", *WRITING)),
     "tar stream": (streamed, ("tarfile.TarFile", "as a stream", "'r:gz'")),
     "standard input": (lambda path: sys.__stdin__, ("standard input", "name a file")),
@@ -573,6 +701,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
 def done_with(thing: Any) -> None:
     if isinstance(thing, subprocess.Popen):
         thing.wait()
+    if isinstance(thing, h5py.h5d.DatasetID):
+        thing = h5py.Dataset(thing)
+    if isinstance(thing, h5py.h5f.FileID):
+        thing = h5py.File(thing)
     if isinstance(thing, h5py.Dataset):
         thing = thing.file
     if isinstance(thing, sqlite3.Cursor):

@@ -18,6 +18,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from procession.capture.mutex import ROOM, Mutex
 from procession.capture.segments import Segment
 from procession.errors import LimitError
@@ -43,7 +45,7 @@ class Log:
 
     def __init__(self, segment: Segment, capacity: int) -> None:
         self.mutex = Mutex(segment)
-        self._segment, self._capacity = segment, capacity
+        self._memory, self._capacity = np.asarray(segment).data, capacity  # keeps it mapped
         self._word = ctypes.c_uint64.from_address(segment.address + ROOM)
         self._seen = 0  # the word as of the next two
         self._pairs: dict[Any, Pair] = {}  # pickled: each reader gets a value of its own
@@ -63,7 +65,7 @@ class Log:
             pairs, live, start = self._pairs, self._live, seen & _LENGTH
             if word >> _BITS != seen >> _BITS:  # rewritten
                 pairs, live, start = {}, 0, 0  # not in place: other threads may be looking
-            records = ctypes.string_at(self._at(word) + start, (word & _LENGTH) - start)
+            records = bytes(self._memory[self._at(word) + start : self._at(word) + (word & _LENGTH)])
             self._note(_read(records), pairs, live, word)
         return self._pairs
 
@@ -86,7 +88,7 @@ class Log:
             kept: dict[Any, Change] = {**pairs, **changes}
             self._rewrite({key: change for key, change in kept.items() if change[1] is not None})
             return
-        ctypes.memmove(self._at(word) + (word & _LENGTH), records, len(records))
+        self._put(self._at(word) + (word & _LENGTH), records)
         self._word.value = word + len(records)  # the moment from which they count
         self._note(changes.items(), pairs, self._live, word + len(records))
 
@@ -107,11 +109,14 @@ class Log:
     def _rewrite(self, kept: dict[Any, Change]) -> None:
         records, word = _written(kept.values()), self._word.value
         turned = (((word >> _BITS) + 1) & 0xFFFFFF) << _BITS
-        ctypes.memmove(self._at(turned), records, len(records))
+        self._put(self._at(turned), records)
         self._word.value = turned | len(records)
 
+    def _put(self, at: int, records: bytes) -> None:
+        self._memory[at : at + len(records)] = records
+
     def _at(self, word: int) -> int:
-        return self._segment.address + _LOGS + (word >> _BITS & 1) * 2 * self._capacity
+        return _LOGS + (word >> _BITS & 1) * 2 * self._capacity
 
 
 def _growth(before: Pair | None, change: Change) -> int:

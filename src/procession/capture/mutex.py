@@ -54,6 +54,10 @@ _leave.errcheck = _released  # type: ignore[assignment,unused-ignore]
 _method = ctypes.pythonapi.PyInstanceMethod_New
 _method.argtypes, _method.restype = (ctypes.py_object,), ctypes.py_object
 EXIT: Callable[[Any, Any, Any, Any], None] = _method(_leave)
+# A call of this kind needs some depth of recursion, and near the limit it fails before it has released anything. The
+# same call of a function that does nothing, one frame further down, finds that out before the lock is taken.
+_rehearse = _swift["pthread_self"]
+_rehearse.argtypes, _rehearse.restype = _leave.argtypes, None
 
 
 class Mutex:
@@ -68,19 +72,23 @@ class Mutex:
 
         Raises:
             RuntimeError: this thread holds it.
+            RecursionError: so near to the limit that it might not be released again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         nested = self.holder() == threading.get_native_id()
         try:
+            self._could_exit(None, None, None)
             status = _trylock(self._at)
             while status in _BUSY and (deadline is None or time.monotonic() < deadline):
                 left = TURN_SECONDS if deadline is None else deadline - time.monotonic()
                 status = _timed_lock(self._at, min(left, TURN_SECONDS))
             return self._taken(status, timeout)
-        except BaseException:  # Ctrl-C, perhaps when the lock has just been taken
+        except BaseException as error:  # Ctrl-C, perhaps when the lock has just been taken
             if not nested and self.holder() == threading.get_native_id():
                 _consistent(self._at)
                 _unlock(self._at)
+            if isinstance(error, ctypes.ArgumentError):  # so ctypes tells it
+                raise RecursionError("maximum recursion depth exceeded while a lock is acquired") from None
             raise
 
     def release(self) -> None:
@@ -97,6 +105,7 @@ class Mutex:
 
     __enter__ = acquire
     __exit__ = EXIT
+    _could_exit: Callable[..., None] = _method(_rehearse)
 
     def _taken(self, status: int, timeout: float | None) -> bool:
         if status == errno.EDEADLK and timeout != 0:

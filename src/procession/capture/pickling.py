@@ -82,8 +82,9 @@ def pickled(value: Any, what: str) -> Pickled:
     if len(parts.along.descriptors) > MOST_ALONG:
         raise CaptureError(
             f"{what} holds {len(parts.along.descriptors)} separate pieces of shared memory (share() calls, Locks, "
-            f"SharedCounters, SharedDicts, files without a name), and {MOST_ALONG} can be sent with it: share many arrays in one call, "
-            "share([array, ...]), keep many counts in one SharedDict, and use one Lock for several things"
+            f"SharedCounters, SharedDicts, files without a name), and {MOST_ALONG} can be sent with it: share many "
+            "arrays in one call, share([array, ...]), keep many counts in one SharedDict, and use one Lock for several "
+            "things"
         )
     return parts
 
@@ -161,7 +162,7 @@ def dumps(value: Any) -> bytes:
     """Pickle a small value in band; by value only where that is needed, since it is slower."""
     try:
         return pickle.dumps(value, protocol=5)
-    except Exception:  # pickle raises AttributeError, TypeError or PicklingError for what it cannot find by name
+    except (AttributeError, TypeError, pickle.PicklingError):  # what pickle raises for what it cannot find by name
         data: bytes = cloudpickle.dumps(value, protocol=5)
         return data
 

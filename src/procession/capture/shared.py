@@ -80,12 +80,16 @@ def _shared(tree: Any, writable: bool) -> Any:
         )
     moved = _moved({key: array for key, array in arrays.items() if not _is_shared(array, writable)}, writable)
 
-    def shared(leaf: Any) -> Any:
-        if isinstance(leaf, Strings):
-            return Strings(shared(leaf.text), shared(leaf.ends))
-        return moved.get(id(leaf), arrays.get(id(leaf), leaf))
+    def shared(part: Any) -> Any:  # calls nobody, itself included: a cycle would keep the memory
+        return moved.get(id(part), arrays.get(id(part), part))
 
-    return unflatten(spec, list(map(shared, leaves)))
+    return unflatten(
+        spec,
+        [
+            Strings(shared(leaf.text), shared(leaf.ends)) if isinstance(leaf, Strings) else shared(leaf)
+            for leaf in leaves
+        ],
+    )
 
 
 def _with_strings(tree: Any) -> Any:

@@ -10,6 +10,7 @@ import h5py
 from procession.capture.culprit import Refusal
 from procession.capture.handles.files import for_writing, path_of
 from procession.capture.handles.kinds import travels
+from procession.capture.travel import reduced
 
 PATHS = {"sec2": None, "stdio": "stdio", "core": "core", "family": "family"}  # drivers of files with a path, as given
 
@@ -41,6 +42,18 @@ def member(value: Any) -> Any:
     if value.name is None:
         raise Refusal(value, "it has no name in its file", "Give it a name in the file, and take it from there")
     return found, (value.file, value.name)
+
+
+@reduced.register(h5py._objects.ObjectID)
+def identifier(value: Any) -> Any:
+    """What h5py's own objects have as `id`. Not by `travels`: they say how they are pickled, and most cannot be."""
+    if isinstance(value, (h5py.h5t.TypeID, h5py.h5s.SpaceID)):
+        return NotImplemented
+    raise Refusal(
+        value,
+        "it is a number that means something in this process only",
+        "Keep the h5py.File, Group or Dataset that it is of, which travels, and take its `id` in __getitem__",
+    )
 
 
 def _path(value: Any) -> str:
