@@ -6,6 +6,7 @@ import functools
 import os
 import random
 import signal
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,14 @@ def legacy_of_another_kind() -> Any:
     return rng
 
 
+def frozen(state: Any) -> Any:
+    from scipy import stats
+
+    made = stats.norm(1, 2)
+    made.random_state = state
+    return made
+
+
 SOURCES: dict[str, Callable[[], Any]] = {
     "PCG64": lambda: Holds(numpy_draws, np.random.default_rng(42)),
     "PCG64DXSM": lambda: Holds(numpy_draws, numpy_of(np.random.PCG64DXSM(1))),
@@ -102,6 +111,10 @@ SOURCES: dict[str, Callable[[], Any]] = {
     "children": lambda: Holds(numpy_draws, *map(np.random.default_rng, np.random.SeedSequence(1).spawn(3))),
     "spawned": lambda: Holds(numpy_draws, *np.random.default_rng(1).spawn(2)),
     "nested": lambda: Holds(deep_draws, {"augment": (Nested(np.random.default_rng(3)),)}),
+    "a deque": lambda: Holds(lambda held: numpy_draws(held[0]), deque([np.random.default_rng(3)])),
+    "a set": lambda: Holds(lambda held: numpy_draws(next(iter(held))), {np.random.default_rng(3)}),
+    "an array": lambda: Holds(lambda held: numpy_draws(held[0]), np.array([np.random.default_rng(3)], object)),
+    "scipy": lambda: Holds(lambda frozen: frozen.rvs(3), frozen(5), frozen(np.random.default_rng(3))),
     "a closure": lambda: Holds(closure(), 1, 2),
     "a method": lambda: Holds(lambda draw: draw(size=2), np.random.default_rng(1).normal),
     "a partial": lambda: Holds(lambda draw: draw(), functools.partial(random.Random(3).random)),

@@ -25,8 +25,7 @@ import numpy as np
 from numpy.random import mtrand
 
 FRAMEWORKS = ("tensorflow", "torch")  # and with them their companions: tensorflow_probability, torchvision
-# Not looked into: what is random in them is so through numpy or `random`, or has a state of its own. Keras's is in
-# SeedGenerators, which are part of the source.
+# Not looked into: what is random in them is so through numpy or `random`, or is among `INSIDE`.
 CLOSED = sys.stdlib_module_names | {
     *("keras", "tf_keras", "jax", "jaxlib", "procession", "cloudpickle", "optree", "ml_dtypes", "grain", "datasets"),
     *("numpy", "scipy", "pandas", "pyarrow", "sklearn", "skimage", "PIL", "cv2", "h5py", "matplotlib"),
@@ -42,12 +41,18 @@ MOST_OBJECTS = 3000  # that are looked at, the nearest first; some µs each
 MOST_ELEMENTS = 64  # of a container
 GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)  # and torch's
 GLOBAL_GENERATORS = (getattr(random.random, "__self__", None), getattr(mtrand, "_rand", None))
+# Classes of frameworks, by their modules and names, so that nothing is imported to know them.
+SEED_GENERATOR = ("keras.src.random.seed_generator", "SeedGenerator")
+TENSORFLOW_GENERATOR = ("tensorflow.python.ops.stateful_random_ops", "Generator")
+TRACED = ("tensorflow.python.eager.polymorphic_function.polymorphic_function", "Function")
+LAYER = ("keras.src.layers.layer", "Layer")
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range})
 
 # Read by the types' own means: an attribute of an object or a class may be code of the user's.
 _names_of: Callable[[type], Any] = vars(type)["__dict__"].__get__
 _kinds_of: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
 _home_of: Callable[[type], Any] = vars(type)["__module__"].__get__
+_name_of: Callable[[type], str] = vars(type)["__name__"].__get__
 _content_of: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
 
@@ -63,6 +68,7 @@ class Survey(NamedTuple):
 
     frameworks: frozenset[str]  # of "tensorflow" and "torch", those that its own code names
     generators: tuple[Holding, ...]  # the global ones left out
+    traced: bool  # there is a `tf.function`
 
 
 def survey(source: Any) -> Survey:
@@ -78,7 +84,17 @@ def survey(source: Any) -> Survey:
             walk.visit(*walk.queue.popleft())
         except Exception:  # an object unlike any other: what it names remains unknown
             continue
-    return Survey(frozenset(walk.found), tuple(walk.generators))
+    return Survey(frozenset(walk.found), tuple(walk.generators), walk.traced)
+
+
+def lineage(kind: type) -> list[tuple[Any, str]]:
+    """Modules and names of a class and of those it inherits from."""
+    return [(_home_of(each), _name_of(each)) for each in _kinds_of(kind)]
+
+
+def seed_generators(layer: Any) -> list[Any]:
+    """The SeedGenerators of a layer of Keras's and of those in it, in the same order for layers that are alike."""
+    return [each for inner in layer._flatten_layers() for each in inner._seed_generators]
 
 
 def named(source: Any) -> frozenset[str]:
@@ -92,6 +108,7 @@ class _Walk:
     def __init__(self, start: Any) -> None:
         self.found: set[str] = set()
         self.generators: list[Holding] = []
+        self.traced = False
         self.seen: dict[int, Any] = {}  # by id; the object is held, so that no other gets its id
         self.queue: deque[tuple[Any, bool]] = deque([(start, True)])  # and whether it is part of the object's own state
         torch = sys.modules.get("torch")
@@ -125,6 +142,12 @@ class _Walk:
     def _object(self, value: Any, kind: type, travels: bool) -> None:
         home = _home_of(kind)
         closed = self._note(home)
+        for known in lineage(kind):
+            self.traced = self.traced or known == TRACED
+            if known in (SEED_GENERATOR, TENSORFLOW_GENERATOR):
+                self.generators.append(Holding(value, travels))
+            elif known in INSIDE:
+                self._follow(INSIDE[known](value), travels)
         if not closed:
             self._follow([kind], travels=False)
         if not closed or f"{home}.".startswith(OPEN):
@@ -227,6 +250,8 @@ _HELD: dict[type, Callable[[Any], Iterable[Any]]] = {
     set: set.__iter__,
     frozenset: frozenset.__iter__,
     dict: dict.values,
+    deque: deque.__iter__,
+    np.ndarray: lambda array: array.flat if array.dtype == object else (),
     CellType: lambda cell: (cell.cell_contents,),
     MethodType: lambda method: (method.__func__, method.__self__),
     staticmethod: lambda method: (method.__func__,),
@@ -235,4 +260,18 @@ _HELD: dict[type, Callable[[Any], Iterable[Any]]] = {
     functools.cached_property: lambda made: (made.func,),
     functools.partial: lambda made: (made.func, made.args, made.keywords),
     type(functools.cache(len)): lambda made: (made.__wrapped__,),
+}
+
+
+def _random_state(value: Any) -> Iterable[Any]:
+    return (value.random_state,)
+
+
+# Where objects whose own modules are not looked into keep generators.
+INSIDE: dict[tuple[Any, str], Callable[[Any], Iterable[Any]]] = {
+    LAYER: seed_generators,
+    ("scipy.stats._distn_infrastructure", "rv_frozen"): _random_state,
+    ("scipy.stats._distn_infrastructure", "rv_generic"): _random_state,
+    ("scipy.stats._multivariate", "multi_rv_frozen"): _random_state,
+    ("scipy.stats._multivariate", "multi_rv_generic"): _random_state,
 }

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.random import mtrand
 
-from procession.capture.naming import named
+from procession.capture.naming import survey
 from procession.engine.own_generators import OwnGenerators
 from procession.engine.twister import WORDS, Torch, WordMaker, Words
 from procession.order.randomness import Place
@@ -36,16 +36,19 @@ class Generators:
     """Seeds the global generators of `random`, numpy, torch and TensorFlow for one source.
 
     torch's wherever torch has been imported. TensorFlow's only for a source whose own code names TensorFlow, since it
-    drops what TensorFlow has compiled for its operations, which can cost a millisecond. What either keeps elsewhere is
-    left alone: torch's generators of other devices, and the seeds of operations in a `tf.function`, which are fixed
-    when it is traced.
+    drops what TensorFlow has compiled for its operations, which can cost a millisecond. Those in a `tf.function` keep
+    the seeds that they had when it was traced, and would begin anew for each item: a source that has one is seeded once
+    in a worker, by the first item made there, so that no two draw alike, and not at all in the training process.
+    torch's generators of other devices are left alone.
     """
 
     def __init__(self, source: Any, fast: bool = True, own: OwnGenerators | None = None) -> None:
         """`fast`: write to memory where that is possible; the numbers are the same. `own`: to be seeded too."""
         self.source = source
         self.own = own
-        self._frameworks = named(source) if own is None else own.frameworks
+        found = survey(source) if own is None else own
+        self._frameworks, self._once = found.frameworks, found.traced
+        self._done = False  # TensorFlow has had its one seed
         for name in self._frameworks:  # otherwise the item that imports it would go without a seed
             with contextlib.suppress(Exception):  # where it fails, it fails for the source too, which says so
                 importlib.import_module(name)
@@ -64,18 +67,21 @@ class Generators:
         if torch is not None:
             torch.seed(words[2 * WORDS :], int.from_bytes(digest[:8], "little"))
         if "tensorflow" in self._frameworks and (tensorflow := sys.modules.get("tensorflow")) is not None:
-            tensorflow.random.set_seed(int.from_bytes(digest[:8], "little"))
+            if not (self._once and self._done):
+                tensorflow.random.set_seed(int.from_bytes(digest[:8], "little"))
+            self._done = True
         if self.own is not None and self.own.held:
             self.own.seed(place)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Put the generators back as they were: in the training process they are the user's."""
+        self._done = True
         torch = self._torch or self._torch_now()
         back = [self._python.keep(), self._numpy.keep()]
         if torch is not None:
             back.append(torch.keep())
-        if "tensorflow" in self._frameworks:
+        if "tensorflow" in self._frameworks and not self._once:
             back.append(_keep_tensorflow())
         if self.own is not None and self.own.held:
             back.append(self.own.keep())
@@ -102,7 +108,9 @@ def generators_for(source: Any, before: Generators | None) -> Generators | None:
     if before is not None and before.source is source and before.own is not None:
         before.own.begin()
         return before
-    return Generators(source, own=OwnGenerators(source, None if before is None else before.own))
+    made = Generators(source, own=OwnGenerators(source, None if before is None else before.own))
+    made._done = before is not None and before._done
+    return made
 
 
 def _digest(place: Place) -> bytes:

@@ -9,6 +9,7 @@ loader's seed has no part in it. Generators in one state go on drawing alike, as
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import hashlib
 import random
@@ -19,7 +20,16 @@ import numpy as np
 from numpy.random import mtrand
 
 from procession import sources
-from procession.capture.naming import GLOBAL_GENERATORS, PLAIN, survey
+from procession.capture.naming import (
+    GLOBAL_GENERATORS,
+    LAYER,
+    PLAIN,
+    SEED_GENERATOR,
+    TENSORFLOW_GENERATOR,
+    lineage,
+    seed_generators,
+    survey,
+)
 from procession.capture.travel import reduced
 from procession.engine.twister import WORDS, Torch, WordMaker
 from procession.order.randomness import Place
@@ -84,7 +94,7 @@ class OwnGenerators:
 
     def _look(self) -> None:
         found = survey(self._source)
-        self.frameworks = found.frameworks
+        self.frameworks, self.traced = found.frameworks, found.traced
         self._bound = _bound(self._source)
         known: dict[int, _Held] = {}
         for generator, travels in found.generators:
@@ -138,6 +148,11 @@ def _way(generator: Any, words: WordMaker) -> _Way:
         return _of_legacy(generator)
     if isinstance(generator, random.Random):
         return _Way(generator.getstate, generator.setstate, lambda digest: generator.seed(_number(digest)))
+    known = lineage(type(generator))
+    if SEED_GENERATOR in known:
+        return _of_variable(generator.state, _two_numbers)
+    if TENSORFLOW_GENERATOR in known:
+        return _of_variable(generator.state, _counter_and_key)
     if generator.device.type != "cpu":
         raise ValueError(generator.device)
     torch = Torch(generator)
@@ -183,6 +198,33 @@ def _of_legacy(generator: Any) -> _Way:
     return _Way(read, generator.set_state, seed if kind is np.random.MT19937 else seed_other)
 
 
+def _of_variable(state: Any, made: Callable[[bytes, int], list[int]]) -> _Way:
+    """A framework's generator, whose state is a variable of integers."""
+    length = len(_integers(state))
+
+    def seed(digest: bytes) -> None:
+        state.assign(np.array(made(digest, length)))
+
+    return _Way(lambda: _integers(state), state.assign, seed)
+
+
+def _integers(variable: Any) -> Any:
+    value = variable.value() if callable(variable.value) else variable.value
+    # Not by `np.asarray`, at which numpy warns of what torch has not learned yet.
+    return np.array(value.tolist() if hasattr(value, "tolist") else value.numpy(), np.int64)
+
+
+def _two_numbers(digest: bytes, _: int) -> list[int]:
+    """For Keras: it counts in the second; its backends have them as int32, uint32 or int64."""
+    first, second = np.frombuffer(digest, "<u4", 2).tolist()
+    return [first >> 1, second >> 2]
+
+
+def _counter_and_key(digest: bytes, length: int) -> list[int]:
+    """For TensorFlow: the key comes last, behind the counter, whatever the algorithm."""
+    return [*[0] * (length - 2), *np.frombuffer(digest, "<i8").tolist()]
+
+
 def _number(digest: bytes) -> int:
     return int.from_bytes(digest, "little")
 
@@ -209,3 +251,28 @@ def _legacy() -> Any:
 
 reduced.register(random.Random, _reduced)
 reduced.register(np.random.RandomState, _reduced)
+
+
+class _Layer(abc.ABC):  # noqa: B024 - known by its name, since to import Keras is not for us
+    """A layer or model of Keras's."""
+
+    @classmethod
+    def __subclasshook__(cls, kind: type) -> bool:
+        return LAYER in lineage(kind)
+
+
+@reduced.register(_Layer)
+def _reduced_layer(layer: Any) -> Any:
+    """Keras saves a layer's weights and how it was made, but not how far its SeedGenerators are."""
+    states = [_integers(each.state) for each in seed_generators(layer)]
+    way = layer.__reduce_ex__(5) if states else ()
+    return (_layer, (*way, states)) if len(way) == 2 else NotImplemented  # otherwise its attributes travel
+
+
+def _layer(make: Callable[..., Any], arguments: tuple[Any, ...], states: list[Any]) -> Any:
+    layer = make(*arguments)
+    found = seed_generators(layer)
+    if len(found) == len(states):
+        for each, state in zip(found, states, strict=True):
+            each.state.assign(state)
+    return layer
