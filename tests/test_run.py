@@ -186,6 +186,13 @@ def test_a_summary_does_not_change_the_exit_status(tmp_path: Path) -> None:
     assert run([argument for argument in RUN if argument != "--quiet"] + ["script.py"], tmp_path).returncode == 5
 
 
+def test_a_forgotten_command_is_told(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("print('ran')")
+    done = run([sys.executable, "-m", "procession", "script.py", "a b"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "procession: to run a script, write: procession run script.py 'a b'\n"
+
+
 def test_help_has_examples(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "procession", "run", "--help"], tmp_path)
     assert "procession run train.py --epochs 3" in done.stdout

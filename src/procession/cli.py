@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from procession import script
 from procession.config import EXECUTORS
@@ -66,7 +68,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and Path(given[0]).is_file():  # a slip that everybody makes once
+        print(f"procession: to run a script, write: procession run {shlex.join(given)}", file=sys.stderr)
+        return 2
+    options = parser().parse_args(given)
     try:
         return _run(options)
     except (ConfigError, script.TargetError) as error:
