@@ -92,22 +92,31 @@ def environment(**changes: str) -> dict[str, str]:
     }
 
 
+def finished(command: list[str], folder: Path, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, with something on standard input, to its end."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        input=text,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def run_script(
     text: str, folder: Path, *arguments: str, on_stdin: bool = False, check: bool = True, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, from a file in `folder` or from standard input."""
     script = folder / "script.py"
     script.write_text(text)
-    return subprocess.run(
-        [sys.executable, "-" if on_stdin else str(script), *arguments],
-        input=text if on_stdin else "",
-        cwd=folder,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        check=check,
-        timeout=60,
-    )
+    command = [sys.executable, "-" if on_stdin else str(script), *arguments]
+    done = finished(command, folder, text if on_stdin else "", **settings)
+    if check:
+        done.check_returncode()
+    return done
 
 
 @contextmanager

@@ -119,7 +119,6 @@ def test_import_is_quick(record_property: Callable[[str, object], None]) -> None
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Build the wheel and return the names in it."""
-    pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("wheel")
     script = f"import os, hatchling.build as b; os.chdir({str(ROOT)!r}); b.build_wheel({str(folder)!r})"
     run_python("-c", script)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import environment, run_script
+from tests.support import environment, finished, run_script
 
 # A class whose parts are spread over the program: a global, a function, a base class, a lambda.
 PROGRAM = """
@@ -48,19 +48,6 @@ def as_lines(text: str) -> str:
     return "\n".join(typed) + "\n"
 
 
-def started(*arguments: str, folder: Path, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        input=text,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("how", ["-", "-c", "-i", "file", "-m", "zipapp", "run -", "run zipapp"])
 def test_a_program_in_other_places(how: str, tmp_path: Path) -> None:
     run = ["-m", "procession", "run", "--quiet"] if how.startswith("run") else []
@@ -84,7 +71,7 @@ def test_a_program_in_other_places(how: str, tmp_path: Path) -> None:
             (tmp_path / "program" / "part.py").write_text(PART)
             zipapp.create_archive(tmp_path / "program", tmp_path / "program.pyz")
             arguments = ["program.pyz"]
-    done = started(*run, *arguments, folder=tmp_path, text=text)
+    done = finished([sys.executable, *run, *arguments], tmp_path, text=text)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(PRINTED)
     if "zipapp" in how:
@@ -156,16 +143,15 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("run", [[], ["-m", "procession", "run", "--quiet"]])
 def test_a_process_that_the_script_has_spawned(run: list[str], tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SPAWNING)
-    done = started(*run, "script.py", folder=tmp_path)
+    done = finished([sys.executable, *run, "script.py"], tmp_path)
     assert done.stdout == "[0, 2, 4]\n", done.stderr
 
 
 def test_ipython(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     settings = {"IPYTHONDIR": str(tmp_path / "home"), "HOME": str(tmp_path / "home")}
-    done = started(
-        "-m", "IPython", "--simple-prompt", "--no-banner", folder=tmp_path, text=as_lines(PROGRAM), **settings
-    )
+    command = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner"]
+    done = finished(command, tmp_path, as_lines(PROGRAM), **settings)
     assert PRINTED.strip() in done.stdout, done.stderr
 
 
@@ -180,7 +166,9 @@ def test_classes_in_a_test_of_somebodys(tmp_path: Path) -> None:
         "    with procession.Loader(Inner(), workers=2) as loader:\n"
         "        assert list(loader) == [str(tmp_path / str(i)) for i in range(3)]\n"
     )
-    done = started("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path), folder=tmp_path)
+    done = finished(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)], tmp_path
+    )
     assert "2 passed" in done.stdout, done.stdout
 
 

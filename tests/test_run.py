@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import procession
-from tests.support import environment
+from tests.support import environment, finished
 
 PYTHON, RUN = [sys.executable], [sys.executable, "-m", "procession", "run", "--quiet"]
 
@@ -38,7 +38,7 @@ SCRIPTS: dict[str, str] = {
     "a context": "try:\n    {}['a']\nexcept KeyError:\n    raise ValueError('no a')",
     "a group": "raise ExceptionGroup('two', [ValueError(1), TypeError(2)])",
     "a syntax error": "print('begun')\nif True\n    pass\n",
-    "an encoding": "# -*- coding: latin-1 -*-\nprint(ascii('é'))",
+    "an encoding": "# -*- coding: latin-1 -*-\né = ascii('é')\nprint(é)",
     "an interrupt": "raise KeyboardInterrupt",
     "a signal": "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)",
     "Ctrl-C": "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass",
@@ -65,23 +65,9 @@ SCRIPTS: dict[str, str] = {
 }
 
 
-def run(command: list[str], folder: Path, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, with something on standard input."""
-    return subprocess.run(
-        command,
-        cwd=folder,
-        input=text,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def both(arguments: list[str], folder: Path, text: str = "") -> tuple[Any, Any]:
     """Return output, errors and status under Python and under `procession run`."""
-    found = [run([*command, *arguments], folder, text) for command in (PYTHON, RUN)]
+    found = [finished([*command, *arguments], folder, text) for command in (PYTHON, RUN)]
     return tuple((done.stdout, done.stderr, done.returncode) for done in found)  # type: ignore[return-value]
 
 
@@ -158,7 +144,7 @@ def test_other_programs_run_as_under_python(make: Callable[[Path], list[str]], t
 def test_what_cannot_be_run_is_told(arguments: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "script.py").write_text("print('ran')")
-    done = run([*RUN, *arguments], tmp_path)
+    done = finished([*RUN, *arguments], tmp_path)
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
@@ -177,27 +163,29 @@ def test_a_package_of_the_users_that_is_called_like_an_installed_one(where: str,
         "import sys, os\nsys.path.insert(0, os.path.abspath('vendor'))\nimport datasets, procession\n"
         "with procession.Loader(datasets.Data(), workers=1) as loader:\n    print(list(loader))"
     )
-    done = run([*RUN, "script.py"], tmp_path)
+    done = finished([*RUN, "script.py"], tmp_path)
     assert done.stdout == "[('mine', 0), ('mine', 1)]\n", done.stderr
 
 
 def test_a_summary_does_not_change_the_exit_status(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import sys\nsys.stdout.close()\nsys.stderr.close()\nsys.exit(5)")
-    assert run([argument for argument in RUN if argument != "--quiet"] + ["script.py"], tmp_path).returncode == 5
+    assert finished([argument for argument in RUN if argument != "--quiet"] + ["script.py"], tmp_path).returncode == 5
 
 
 def test_a_forgotten_command_is_told(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("print('ran')")
-    done = run([sys.executable, "-m", "procession", "script.py", "a b"], tmp_path)
+    done = finished([sys.executable, "-m", "procession", "script.py", "a b"], tmp_path)
     assert done.returncode == 2
     assert done.stderr == "procession: to run a script, write: procession run script.py 'a b'\n"
+    (tmp_path / "run").write_text("")  # a file may be called like a command
+    assert finished([*RUN, "script.py"], tmp_path).stdout == "ran\n"
 
 
 def test_help_has_examples(tmp_path: Path) -> None:
-    done = run([sys.executable, "-m", "procession", "run", "--help"], tmp_path)
+    done = finished([sys.executable, "-m", "procession", "run", "--help"], tmp_path)
     assert "procession run train.py --epochs 3" in done.stdout
     assert (
-        run([sys.executable, "-m", "procession", "--version"], tmp_path).stdout
+        finished([sys.executable, "-m", "procession", "--version"], tmp_path).stdout
         == f"procession {procession.__version__}\n"
     )
 

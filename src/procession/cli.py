@@ -30,6 +30,9 @@ examples:
 """
 
 
+COMMANDS = ("run",)
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
@@ -69,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and Path(given[0]).is_file():  # a slip that everybody makes once
+    if given and given[0] not in COMMANDS and Path(given[0]).is_file():  # a slip that everybody makes once
         print(f"procession: to run a script, write: procession run {shlex.join(given)}", file=sys.stderr)
         return 2
     options = parser().parse_args(given)
@@ -105,6 +108,7 @@ def _tell(installation: Installation) -> None:
 
 
 def count(text: str) -> int | str:
+    """A number of workers; argparse calls what it refuses by this name."""
     return text if text == "auto" else int(text)
 
 

@@ -29,7 +29,7 @@ class Program(NamedTuple):
     """What is to be run as `__main__`."""
 
     code: CodeType
-    text: str | None  # its source, to read its imports in; None: unknown
+    text: str | bytes | None  # its source, to read its imports in; None: unknown
     name: str  # sys.argv[0]
     directory: str | None  # sys.path[0]; None: as it is
     spec: importlib.machinery.ModuleSpec | None = None  # of a module; None: of a file
@@ -60,7 +60,7 @@ def find(target: str, *, module: bool) -> Program:
         source = file.read()
     code = compile(source, os.path.abspath(target), "exec", dont_inherit=True)
     directory = str(Path(target).resolve().parent)  # as Python does: behind links
-    return Program(code, source.decode(errors="replace"), target, directory, file=os.path.abspath(target))
+    return Program(code, source, target, directory, file=os.path.abspath(target))
 
 
 def execute(program: Program, arguments: list[str]) -> int:

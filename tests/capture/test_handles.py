@@ -469,8 +469,9 @@ def test_hdf5_keeps_its_options_and_needs_its_path(stack: ExitStack, tmp_path: P
 
 
 def test_files_and_tables_of_pyarrow(stack: ExitStack, tmp_path: Path) -> None:
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    dataset = pytest.importorskip("pyarrow.dataset")
+    import pyarrow as pa
+    from pyarrow import dataset, parquet
+
     table = pa.table({"number": list(range(100))})
     parquet.write_table(table, tmp_path / "a.parquet")
     for make in (pa.memory_map, pa.OSFile):
@@ -486,7 +487,8 @@ def test_files_and_tables_of_pyarrow(stack: ExitStack, tmp_path: Path) -> None:
 
 
 def test_generators_of_torch_keep_their_state() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     generator = torch.Generator().manual_seed(5)
     torch.rand(3, generator=generator)
     again = sent(generator)

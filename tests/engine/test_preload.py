@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import run_script
-from tests.test_run import RUN, run
+from tests.support import finished, run_script
+from tests.test_run import RUN
 
 SOURCE = """
 import os, sys, threading
@@ -41,7 +41,7 @@ CASES = {
 def test_a_template_has_what_the_script_imports(case: str, tmp_path: Path) -> None:
     before, expected = CASES[case]
     (tmp_path / "script.py").write_text(LOOK.format(before=before))
-    done = run([*RUN, "script.py"], tmp_path)
+    done = finished([*RUN, "script.py"], tmp_path)
     assert done.stdout == expected + "\n", done.stderr
 
 

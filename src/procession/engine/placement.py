@@ -36,7 +36,7 @@ from procession.engine.wire import Array, Parcel, in_place
 LEAST_BATCH = 1 << 20  # bytes: copying less costs less than watching
 LEAST_ARRAY = 1 << 17
 CALL_SECONDS = 3e-6  # what an allocation and its release cost more, measured
-CACHE = 1 << 20
+CACHE = 1 << 20  # bytes: memory of smaller arrays is quicker where it has just been used, which here it has not
 MOST_LENT = 64 << 20  # bytes that one batch may have on the way, or four times its size
 COPY_RATE = 1e10  # bytes a second that copying would take
 MOST_MISSES = 3  # batches in a row of which nothing came from numpy
@@ -75,7 +75,6 @@ class Placement:
         """`arena`: the mapping of the shared memory behind `descriptor`, which is this object's from now on."""
         self._arena = descriptor
         self._first = ctypes.addressof(ctypes.c_char.from_buffer(arena))
-        self._last = self._first + len(arena)
         self._libc = _c_library()
         own = _malloc(self.malloc), _calloc(self.calloc), _realloc(self.realloc)
         self._handler = _Handler(b"procession", 1, None, *own, _do_nothing())

@@ -24,8 +24,6 @@ _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from procession.engine.template import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
-
-
 # What Keras reads when it is imported, and never again.
 IMPORTED_WITH = ("KERAS_BACKEND", "TF_USE_LEGACY_KERAS")
 
@@ -181,6 +179,12 @@ def start_template() -> Template:
     return Template(process, ours, os.getpid())
 
 
+def _is_of(name: str, file: str) -> bool:
+    """Whether a package that has been imported here is of that file; it may be another's that comes first now."""
+    module = sys.modules.get(name.partition(".")[0])
+    return module is None or getattr(module, "__file__", None) in (None, file)
+
+
 _SUPERVISOR = Supervisor()
 atexit.register(_SUPERVISOR.shutdown)
 
@@ -188,12 +192,6 @@ atexit.register(_SUPERVISOR.shutdown)
 def attach() -> Control:
     """Open a control channel to this process's template; start one if there is none."""
     return _SUPERVISOR.attach()
-
-
-def _is_of(name: str, file: str) -> bool:
-    """Whether a package that has been imported here is of that file; it may be another's that comes first now."""
-    module = sys.modules.get(name.partition(".")[0])
-    return module is None or getattr(module, "__file__", None) in (None, file)
 
 
 def preload(modules: dict[str, str], environment: dict[str, str]) -> None:
