@@ -112,23 +112,22 @@ def decided(said: Asked, defaults: Defaults, partitions: int | None) -> Reading 
 
     Keras takes workers for asked for if there are more than one, or processes; 1 is its default, and says nothing.
     """
-    workers = 1 if said.workers is None else int(said.workers)
-    asks = workers != 0 and (workers != 1 or bool(said.use_multiprocessing))  # -1 is tf.data.AUTOTUNE
-    wanted: int | Literal["auto"] | None = "auto" if workers < 0 else workers
-    if defaults.firm or not asks:
-        wanted = defaults.workers
-        if said.workers == 0 and not defaults.firm:
-            return None
+    asked = 1 if said.workers is None else int(said.workers)
+    asks = asked != 0 and (asked != 1 or bool(said.use_multiprocessing))
+    workers: int | Literal["auto"] | None = defaults.workers
+    if asks and not defaults.firm:
+        workers = asked if asked > 0 else "auto"  # -1 is tf.data.AUTOTUNE
+    elif said.workers == 0 and not defaults.firm:
+        return None
     if partitions is not None:
-        cores = usable_cores()
-        wanted = min(partitions, cores if wanted in (None, "auto") else int(wanted or 1))
-    if wanted is None:
+        workers = min(partitions, workers if isinstance(workers, int) else usable_cores())
+    if workers is None:
         return None
     executor = defaults.executor
     if executor == "auto":
         executor = "threads" if asks and partitions is None and not said.use_multiprocessing else "processes"
     queue = said.max_queue_size
-    return Reading(wanted, executor, "auto" if queue in (None, KERAS_QUEUE) else max(1, int(queue or 1)))
+    return Reading(workers, executor, "auto" if queue in (None, KERAS_QUEUE) else max(1, int(queue or 1)))
 
 
 def is_dataset(data: Any) -> bool:

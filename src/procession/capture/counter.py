@@ -6,13 +6,13 @@ import ctypes
 import operator
 from typing import Any, SupportsIndex
 
-from procession.capture.mutex import ROOM, Mutex, arrived_segment, new_segment, ticket_of
-from procession.capture.segments import Segment, Ticket
+from procession.capture.mutex import ROOM, Guarded, Mutex, new_segment
+from procession.capture.segments import Segment
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
-class SharedCounter:
+class SharedCounter(Guarded):
     """A whole number that workers, threads and the training process share.
 
     For counting what happens in the source: files that could not be read, bytes, items made. Keep it as an attribute of
@@ -54,7 +54,7 @@ class SharedCounter:
         self._open(new_segment(ROOM + 8, "counter"))
         self._word.value = first
 
-    def _open(self, segment: Segment) -> None:
+    def _open(self, segment: Segment, *_: Any) -> None:
         self._segment = segment
         self._mutex = Mutex(segment)
         # One aligned word, which the processor reads and writes whole: reading needs no lock.
@@ -91,21 +91,6 @@ class SharedCounter:
 
     def __repr__(self) -> str:
         return f"SharedCounter({self.value})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _counter, (ticket_of(self._segment, "procession.SharedCounter"),)
-
-    def __copy__(self) -> SharedCounter:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedCounter:
-        return self
-
-
-def _counter(ticket: Ticket) -> SharedCounter:
-    counter = SharedCounter.__new__(SharedCounter)
-    counter._open(arrived_segment(ticket))
-    return counter
 
 
 def _checked(value: int) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from procession.capture.mutex import EXIT, ROOM, Mutex, arrived_segment, new_segment, ticket_of
-from procession.capture.segments import Segment, Ticket
+from procession.capture.mutex import EXIT, ROOM, Guarded, Mutex, new_segment
+from procession.capture.segments import Segment
 
 
-class Lock:
+class Lock(Guarded):
     """A lock that works across worker processes, threads and the training process.
 
     For what only one may do at a time: writing to a file, to a `share(..., writable=True)` array, asking a service.
@@ -47,7 +47,7 @@ class Lock:
     def __init__(self) -> None:
         self._open(new_segment(ROOM, "lock"))
 
-    def _open(self, segment: Segment) -> None:
+    def _open(self, segment: Segment, *_: Any) -> None:
         self._segment = segment
         self._mutex = Mutex(segment)
         self._as_parameter_ = segment.address  # for `EXIT`
@@ -93,18 +93,3 @@ class Lock:
     def __repr__(self) -> str:
         holder = self._mutex.holder()
         return f"<procession.Lock, {f'held by thread {holder}' if holder else 'not held'}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _lock, (ticket_of(self._segment, "procession.Lock"),)
-
-    def __copy__(self) -> Lock:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Lock:
-        return self
-
-
-def _lock(ticket: Ticket) -> Lock:
-    lock = Lock.__new__(Lock)
-    lock._open(arrived_segment(ticket))
-    return lock

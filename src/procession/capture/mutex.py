@@ -9,6 +9,7 @@ timeouts, so that a second lock and polling would be needed beside them.
 
 from __future__ import annotations
 
+import abc
 import ctypes
 import errno
 import os
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from procession.capture.segments import Segment, Ticket, attached, created, refusal
 
@@ -184,3 +185,32 @@ def _timed_lock(address: int, seconds: float) -> int:
     if _lock_by_clock is None:
         return int(_libc.pthread_mutex_timedlock(ctypes.c_void_p(address), until))
     return int(_lock_by_clock(address, clock, until))
+
+
+class Guarded(abc.ABC):
+    """What lies on a segment behind a mutex: it travels beside a source, and each copy of it is the same one."""
+
+    _segment: Segment
+
+    @abc.abstractmethod
+    def _open(self, segment: Segment, *arguments: Any) -> None:
+        """Take up a segment, a new one or one that has arrived."""
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """What `_open` needs besides."""
+        return ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (type(self), ticket_of(self._segment, f"procession.{type(self).__name__}"), self._arguments())
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _arrived(kind: type[Guarded], ticket: Ticket, arguments: tuple[Any, ...]) -> Guarded:
+    made = kind.__new__(kind)
+    made._open(arrived_segment(ticket), *arguments)
+    return made

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from procession.capture.log import Change, Log, size_for
-from procession.capture.mutex import arrived_segment, new_segment, ticket_of
+from procession.capture.mutex import Guarded, new_segment
 from procession.capture.pickling import dumps
-from procession.capture.segments import Segment, Ticket
+from procession.capture.segments import Segment
 from procession.errors import ConfigError
 
 K = TypeVar("K")
@@ -22,7 +22,7 @@ MOST = 1 << 29  # each process holds all of it
 _MISSING = object()
 
 
-class SharedDict(MutableMapping[K, V]):
+class SharedDict(Guarded, MutableMapping[K, V]):
     """A small dictionary that workers, threads and the training process share.
 
     For what workers learn and the others should know: the sizes of images, files that are broken, weights of hard
@@ -72,9 +72,12 @@ class SharedDict(MutableMapping[K, V]):
         if initial is not None:
             self.update(initial)
 
-    def _open(self, segment: Segment, capacity: int) -> None:
-        self._segment, self._capacity = segment, capacity
-        self._log = Log(segment, capacity)
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self._capacity,)
+
+    def _open(self, segment: Segment, *arguments: Any) -> None:
+        self._segment, (self._capacity,) = segment, arguments
+        self._log = Log(segment, self._capacity)
 
     # --- reading ---
 
@@ -186,21 +189,6 @@ class SharedDict(MutableMapping[K, V]):
         return key, pickle.loads(value)
 
     # --- travelling ---
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _dict, (ticket_of(self._segment, "procession.SharedDict"), self._capacity)
-
-    def __copy__(self) -> SharedDict[K, V]:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedDict[K, V]:
-        return self
-
-
-def _dict(ticket: Ticket, capacity: int) -> SharedDict[Any, Any]:
-    found: SharedDict[Any, Any] = SharedDict.__new__(SharedDict)
-    found._open(arrived_segment(ticket), capacity)
-    return found
 
 
 def _dumps(value: Any) -> bytes:
