@@ -75,11 +75,15 @@ def extra(epoch: Epoch, make: Callable[[float], Any], counts: tuple[int, ...] = 
     return measure
 
 
-def copies(work: str, limit: float) -> tuple[Figure, ...]:
-    """The copies of the array there are outside of the workers, by their number."""
-    return tuple(
-        Figure(f"{work}, copies, {n} worker{'s'[: n > 1]}", key=f"copies {n}", unit="D", targets=(Target(limit),))
-        for n in COUNTS
+def figures(work: str, limit: float) -> tuple[Figure, ...]:
+    """The copies of the array there are outside of the workers, by their number; and what four of them take."""
+    return (
+        *(
+            Figure(f"{work}, copies, {n} worker{'s'[: n > 1]}", key=f"copies {n}", unit="D", targets=(Target(limit),))
+            for n in COUNTS
+        ),
+        Figure(f"{work}, {WORKERS} workers, beyond one copy", key="extra", unit="MB", scale=1e-6),
+        Figure(f"{work}, {WORKERS} workers' own memory", key="private", unit="MB", scale=1e-6),
     )
 
 
@@ -96,11 +100,7 @@ ARRAY = Work(
         ),
         Contender("torch DataLoader", lambda: extra(peers.torch, array, COUNTS), needs=("torch",)),
     ),
-    figures=(
-        *copies("array", 2.05),
-        Figure("array, 4 workers, beyond one copy", key="extra", unit="MB", scale=1e-6),
-        Figure("array, 4 workers' own memory", key="private", unit="MB", scale=1e-6),
-    ),
+    figures=figures("array", 2.05),
     rounds=1,
     quick_rounds=1,
     quick=False,
@@ -109,11 +109,7 @@ SHARED = Work(
     name="shared",
     about="the same array after procession.share(array), 1 to 8 workers read it",
     contenders=(Contender(PROCESSION, lambda: extra(peers.procession, shared, COUNTS), needs=("procession",)),),
-    figures=(
-        *copies("shared", 1.05),
-        Figure("shared, 4 workers, beyond one copy", key="extra", unit="MB", scale=1e-6),
-        Figure("shared, 4 workers' own memory", key="private", unit="MB", scale=1e-6),
-    ),
+    figures=figures("shared", 1.05),
     rounds=1,
     quick_rounds=1,
     quick=False,
