@@ -10,81 +10,131 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 _NOT_THE_USERS = ("procession", "keras", "tf_keras", "tensorflow", "weakref", "contextlib", "functools", "runpy")
 
 
-class ProcessionError(Exception):
-    """Base of the library's own exceptions."""
+class _Coded:
+    """Something that is told with the code of its page in `docs/errors`; `procession explain` shows it."""
+
+    code: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} [{self.code}]" if self.code else text
+
+
+class ProcessionError(_Coded, Exception):
+    """Base of the library's own exceptions. `code` names the page that explains it, `docs/errors/PRCnnn.md`."""
 
 
 class ConfigError(ProcessionError, ValueError):
     """A parameter of `Loader` has a value that cannot be used."""
 
+    code = "PRC712"
+
 
 class SourceTypeError(ProcessionError, TypeError):
     """What was given as a source cannot be indexed, or has no length."""
+
+    code = "PRC105"
 
 
 class EmptySourceError(ProcessionError, ValueError):
     """The source has nothing to deliver."""
 
+    code = "PRC313"
+
 
 class CaptureError(ProcessionError, TypeError):
     """Something in the source cannot be sent to another process; names the attribute path."""
+
+    code = "PRC101"
 
 
 class BatchError(ProcessionError, ValueError):
     """A batch or sample has a form that cannot be delivered; names the index."""
 
+    code = "PRC302"
+
 
 class WorkerDiedError(ProcessionError, RuntimeError):
     """A worker process ended while it was making a batch; names worker, signal and index."""
+
+    code = "PRC701"
 
 
 class StalledError(WorkerDiedError, TimeoutError):
     """A worker took longer over a batch than `Faults.timeout` allows; has its Python stack."""
 
+    code = "PRC702"
+
 
 class RestartsError(WorkerDiedError):
     """More workers died in an epoch than `Faults.max_restarts` allows to replace."""
+
+    code = "PRC703"
 
 
 class LimitError(ProcessionError, OSError):
     """A limit of the machine is in the way; names it, its value and what was needed."""
 
+    code = "PRC410"
+
 
 class TemplateDiedError(WorkerDiedError):
     """The process that workers are forked from ended."""
+
+    code = "PRC704"
+
+
+class ImportedAgainError(ProcessionError, RuntimeError):
+    """Workers would be started by what runs when workers load a source; names the line."""
+
+    code = "PRC102"
 
 
 class EpochAbandonedError(ProcessionError, RuntimeError):
     """An iterator was advanced after the loader had begun another epoch."""
 
+    code = "PRC706"
+
 
 class LoaderClosedError(ProcessionError, RuntimeError):
     """The loader was used after `close()`."""
+
+    code = "PRC707"
 
 
 class StateError(ProcessionError, ValueError):
     """A saved state cannot be read, or does not fit the loader."""
 
+    code = "PRC708"
 
-class StateWarning(UserWarning):
+
+class StateWarning(_Coded, UserWarning):
     """A loader goes on from a saved state though it differs from the one that was saved."""
+
+    code = "PRC709"
 
 
 class SourceExitError(ProcessionError, RuntimeError):
     """The source called `sys.exit()`, or raised another exception that is no error."""
 
+    code = "PRC705"
 
-class IgnoredWarning(UserWarning):
+
+class IgnoredWarning(_Coded, UserWarning):
     """Something that was asked for has no effect here."""
 
+    code = "PRC710"
 
-class SkippedWarning(UserWarning):
+
+class SkippedWarning(_Coded, UserWarning):
     """Items were left out of an epoch because they failed, as `Faults.on_error` said."""
+
+    code = "PRC711"
 
 
 def harmless(error: BaseException, what: str) -> BaseException:
