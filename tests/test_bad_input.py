@@ -24,7 +24,7 @@ from procession import (
     SourceTypeError,
 )
 from tests.conftest import ExecutorName
-from tests.support import Made
+from tests.support import Made, run_script
 
 ARRAY = np.zeros((4, 2))
 WAYS_OUT = ("Two ways out", "__getitem__", "list")
@@ -425,3 +425,23 @@ def test_an_exception_in_a_hook_comes_out_and_the_loader_goes_on(executor: Execu
 def test_rng_outside_a_source_says_where_it_belongs() -> None:
     with pytest.raises(RuntimeError, match=r"outside a source.*__getitem__.*default_rng"):
         procession.rng()
+
+
+def test_a_loader_that_starts_when_its_module_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text("""
+import procession
+
+class Source:
+    def __len__(self):
+        return 3
+    def __getitem__(self, i):
+        return i
+
+print(list(procession.Loader(Source(), workers=1)))
+""")
+    done = run_script("import data", tmp_path, check=False)
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-2]
+    assert told.startswith("procession.errors.ImportedAgainError: a Loader was to start workers at ")
+    assert f"{tmp_path}/data.py:10, which runs while the workers of another one load its source" in told
+    assert told.endswith('Put it into a function, or under `if __name__ == "__main__":` [PRC102]')

@@ -330,6 +330,42 @@ next(epoch)
         assert gone([pid])
 
 
+@pytest.mark.parametrize("where", ["__setstate__", "import"])
+def test_a_template_stuck_in_loading_a_source_ends_with_the_training_process(where: str, tmp_path: Path) -> None:
+    (tmp_path / "never.py").write_text(f"""
+import ctypes, os, sys
+
+def stuck():
+    print(os.getpid(), flush=True)
+    ctypes.PyDLL(None).pause()   # holds the GIL, for ever
+
+class Source:
+    def __len__(self):
+        return 2
+    def __getitem__(self, i):
+        return i
+    def __setstate__(self, state):
+        stuck()
+    def __getstate__(self):
+        return 1
+
+if {where!r} == "import" and os.getppid() != int(os.environ["STARTED_BY"]):
+    stuck()
+""")
+    script = f"""
+import os
+os.environ["STARTED_BY"] = "{os.getpid()}"
+import never, procession
+next(iter(procession.Loader(never.Source(), workers=1)))
+"""
+    with running_script(script, tmp_path) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+        process.wait(PROMPT)
+        assert gone([pid])
+
+
 IN_A_THREAD = """
 import os, sys, threading
 import procession

@@ -6,7 +6,8 @@
     a worker is recycled    its channel closes: it leaves by itself
     the template dies       the kernel kills its workers (PDEATHSIG); the driver sees its channel close, makes sure that
                             they are gone, and starts another
-    the training process    ends or is killed: the template sees it (a pidfd) and ends all its sessions, then itself
+    the training process    ends or is killed: the template sees it (a pidfd) and ends all its sessions, then itself;
+                            while it loads a source, and may be stuck in that, a guard beside it looks (see `loading`)
 
 A `Loader` closes by `close()`, a `with` block, garbage collection or interpreter exit, all through one finalizer.
 Memory needs no ending of its own: it has no name, and goes with the last mapping of it.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import select
 import signal
@@ -37,7 +39,7 @@ def await_end(watch: int, deadline: float) -> bool:
     """Wait for the end of the process behind a pidfd, until `deadline` (of time.monotonic); say whether it came."""
     poll = select.poll()
     poll.register(watch, select.POLLIN)
-    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    return bool(poll.poll(None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def kill(watch: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
+import sysconfig
 from pathlib import Path
 
 STACK_SIGNAL = signal.SIGRTMAX - 2  # one that nobody else uses
@@ -13,6 +15,7 @@ FIRST_SECONDS = 1.0  # a stuck process needs moments to answer a signal; one tha
 QUIET_SECONDS = 0.1  # a stack comes in many small writes: it is whole when no more follow
 MOST_LINES = 60
 PACKAGE = str(Path(__file__).resolve().parents[1])
+_LIBRARIES = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib"))
 
 
 class StackPipe:
@@ -61,3 +64,10 @@ def shortened(stack: str) -> str:
 
 def _is_ours(line: str) -> bool:
     return f'File "{PACKAGE}/' in line or 'File "<string>", line 1 in <module>' in line
+
+
+def top_line(stack: str) -> tuple[str, int, str] | None:
+    """File, line and function of the innermost Python frame of a stack that is neither ours nor a library's."""
+    frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', stack)
+    own = [frame for frame in frames if not frame[0].startswith((PACKAGE, *_LIBRARIES, "<"))]
+    return (own[0][0], int(own[0][1]), own[0][2]) if own else None

@@ -16,6 +16,7 @@ import threading
 from typing import NamedTuple
 
 from procession.engine.channel import Channel, Closed
+from procession.engine.loading import check_not_loading
 from procession.engine.messages import Attach, Finish, Preload, Preloaded
 from procession.engine.surroundings import surroundings
 from procession.errors import TemplateDiedError
@@ -190,7 +191,12 @@ atexit.register(_SUPERVISOR.shutdown)
 
 
 def attach() -> Control:
-    """Open a control channel to this process's template; start one if there is none."""
+    """Open a control channel to this process's template; start one if there is none.
+
+    Raises:
+        ImportedAgainError: this runs while a source is loaded.
+    """
+    check_not_loading()
     return _SUPERVISOR.attach()
 
 

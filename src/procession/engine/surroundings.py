@@ -112,3 +112,8 @@ def files() -> dict[int, str]:
             if stat.S_ISSOCK(mode) or (stat.S_ISREG(mode) and not name.startswith("/memfd:")):
                 found[int(entry.name)] = name
     return found
+
+
+def opened_since(before: dict[int, str]) -> tuple[str, ...]:
+    """What `files` finds now and did not find before."""
+    return tuple(sorted({name for number, name in files().items() if before.get(number) != name}))

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 from procession.capture.pickling import closed, from_shared
 from procession.capture.state import apply
 from procession.engine.channel import Channel, Closed
+from procession.engine.loading import loading
 from procession.engine.messages import (
     Exited,
     Finish,
@@ -36,7 +37,7 @@ from procession.engine.messages import (
 )
 from procession.engine.refreshes import Refreshes
 from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
-from procession.engine.surroundings import files, import_all, take_over, threads
+from procession.engine.surroundings import files, import_all, opened_since, take_over, threads
 from procession.engine.worker import Worker, load_failed
 
 GRACE_SECONDS = 0.25  # for workers to leave by themselves when their loader closes
@@ -98,17 +99,18 @@ class Session:
         """Import what the source names and, unless that is left to the workers, rebuild it."""
         take_over(load.surroundings)
         before = files()
-        import_all(load.modules)
-        lost, opened = threads(), _new(before)
-        imported = not lost and not opened
-        if imported and not load.late:
-            try:
-                self._source = from_shared(load.payload, list(map(os.dup, self._descriptors)))
-            except BaseException as error:
-                self.channel.send(load_failed(error))
-                return
-            self._here = True
-            lost, opened = threads(), _new(before)
+        with loading(self.template.trainer):
+            import_all(load.modules)
+            lost, opened = threads(), opened_since(before)
+            imported = not lost and not opened
+            if imported and not load.late:
+                try:
+                    self._source = from_shared(load.payload, list(map(os.dup, self._descriptors)))
+                except BaseException as error:
+                    self.channel.send(load_failed(error))
+                    return
+                self._here = True
+                lost, opened = threads(), opened_since(before)
         self._forks = not lost and not opened
         # What is here now is shared by all workers: keep their collectors from writing to it (copy-on-write).
         gc.collect()
@@ -155,9 +157,10 @@ class Session:
                     source = self._source
                 else:
                     assert load is not None
-                    source = from_shared(load.payload, descriptors)
-                    for message, those in refreshed:
-                        source = apply(from_shared(message.payload, those), source)
+                    with loading():
+                        source = from_shared(load.payload, descriptors)
+                        for message, those in refreshed:
+                            source = apply(from_shared(message.payload, those), source)
             except BaseException as error:
                 channel.send(load_failed(error))
             else:
@@ -169,22 +172,17 @@ class Session:
             leave(status)
 
 
-def _new(before: dict[int, str]) -> tuple[str, ...]:
-    """What has been opened since."""
-    return tuple(sorted({name for number, name in files().items() if before.get(number) != name}))
-
-
 class Template:
     """Waits for its channels and its children; one thread."""
 
     def __init__(self, bootstrap: Channel, trainer: int) -> None:
         self._bootstrap = bootstrap
-        self._trainer = os.pidfd_open(trainer)
+        self.trainer = os.pidfd_open(trainer)
         self._poll = select.epoll()
         self._serve: dict[int, Callable[[], None]] = {}  # descriptor → what to do when it is readable
         self._sessions: dict[int, Session] = {}  # by the descriptor of their channel
         self._wait_for(bootstrap.fileno(), self._attach)
-        self._wait_for(self._trainer, self._finish)
+        self._wait_for(self.trainer, self._finish)
         self._finished = False
         self._retired = False  # no more loaders come
         self._left = False  # what a loader has left behind may hold on to itself
@@ -218,7 +216,7 @@ class Template:
     def forget(self) -> None:
         """In a child: close all that belongs to the template."""
         self._poll.close()
-        os.close(self._trainer)
+        os.close(self.trainer)
         self._bootstrap.close()
         for session in self._sessions.values():
             session.channel.close()
@@ -239,7 +237,8 @@ class Template:
                 return
             case Preload(modules, environment):
                 os.environ.update(environment)
-                import_all(modules)
+                with loading(self.trainer):
+                    import_all(modules)
                 with contextlib.suppress(Closed):  # which the next message would tell
                     self._bootstrap.send(Preloaded(threads()))
                 return
