@@ -16,6 +16,7 @@ import pytest
 import procession
 from procession import (
     BatchError,
+    CaptureError,
     ConfigError,
     EmptySourceError,
     Loader,
@@ -445,3 +446,24 @@ print(list(procession.Loader(Source(), workers=1)))
     assert told.startswith("procession.errors.ImportedAgainError: a Loader was to start workers at ")
     assert f"{tmp_path}/data.py:10, which runs while the workers of another one load its source" in told
     assert told.endswith('Put it into a function, or under `if __name__ == "__main__":` [PRC102]')
+
+
+class Configured:
+    """Holds what somebody sets between two epochs."""
+
+    settings: object = None
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_what_is_set_between_two_epochs_and_cannot_be_sent_is_named_by_its_path() -> None:
+    source = Configured()
+    with Loader(source, workers=1) as loader:
+        list(loader)
+        source.settings = {"lines": (line for line in "ab")}
+        with pytest.raises(CaptureError, match=r"^source\.settings\['lines'\] is a generator"):
+            iter(loader)

@@ -11,6 +11,7 @@ import numpy as np
 
 from procession.capture.memory import mapped
 from procession.capture.pickling import Payload, Pickled, pickled
+from procession.errors import CaptureError
 from procession.partitions import members, with_member
 
 _memcmp = ctypes.CDLL(None).memcmp
@@ -72,6 +73,22 @@ class Rebound:
         removed = tuple(name for name in self._known if name not in now)
         self._known = now
         return Changes(changed, removed) if changed or removed else None
+
+
+def sent(changes: Changes) -> Pickled:
+    """Pickle what has changed.
+
+    Raises:
+        CaptureError: something in it cannot be sent; names its path from the source.
+    """
+    try:
+        return pickled(changes, "source")
+    except CaptureError:
+        several = any(number for number, _ in changes.attributes)
+        for (number, name), value in changes.attributes.items():
+            shown = f"source[{number}]" if several else "source"
+            pickled(value, shown if name == WHOLE else f"{shown}.{name}")
+        raise
 
 
 def apply(changes: Changes, source: Any) -> Any:

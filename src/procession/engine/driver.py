@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from procession.capture.pickling import Pickled, loads, pickled, to_shared
-from procession.capture.state import Changes
+from procession.capture.pickling import Pickled, loads, to_shared
+from procession.capture.state import Changes, sent
 from procession.config import Faults
 from procession.engine.channel import Closed
 from procession.engine.crew import Crew
@@ -142,7 +142,7 @@ class Driver:
             self._readers.silence(self._link.channel)
 
     def _refresh(self, changes: Changes) -> None:
-        payload, descriptors = to_shared(pickled(changes, "source"))
+        payload, descriptors = to_shared(sent(changes))
         refresh = Refresh(payload, (*changes.attributes, *changes.removed))
         self._link.refresh(refresh, descriptors)
         self._crew.refresh(refresh, descriptors)
