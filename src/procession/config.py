@@ -158,9 +158,29 @@ def make_config(  # noqa: PLR0913 - the loader's
     )
 
 
+_BINDING = ("OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")  # by which OpenMP binds whoever imports it
+
+
+def _mask() -> frozenset[int]:
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
+_AT_IMPORT = _mask()
+
+
+def cores() -> tuple[int, ...]:
+    """The cores that workers may run on: those of the affinity mask, () where there is none.
+
+    Where OpenMP is told to bind, a library that was imported since may have bound this process to one of them: then
+    those that it could use when it imported us.
+    """
+    bound = any(name in os.environ for name in _BINDING)
+    return tuple(sorted(_AT_IMPORT | _mask() if bound else _mask()))
+
+
 def usable_cores() -> int:
-    """The cores this process may use: its affinity mask, and the CPU quota of its cgroup (v2)."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many there are: the affinity mask, and the CPU quota of the cgroup (v2)."""
+    affinity = len(cores()) or os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, min(affinity, math.ceil(int(quota) / int(period))))

@@ -89,6 +89,7 @@ class Surroundings(NamedTuple):
     path: tuple[str, ...]
     directory: str | None  # None: it has been removed
     arguments: tuple[str, ...]  # sys.argv
+    cores: tuple[int, ...]  # that it may run on; () where the system does not say
 
 
 class Load(NamedTuple):

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from procession.config import cores
 from procession.engine.messages import Surroundings
 
 # What workers and the template see. One native thread each: parallelism is the number of workers; no GPU: the training
@@ -33,6 +34,9 @@ ENVIRONMENT = {
         ),
         "1",
     ),
+    # A library that binds the process which imports it to one core would bind all workers to the same one.
+    "OMP_PROC_BIND": "false",
+    "OPENBLAS_MAIN_FREE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "CUDA_VISIBLE_DEVICES": "-1",
     "HIP_VISIBLE_DEVICES": "-1",
@@ -65,7 +69,7 @@ def surroundings() -> Surroundings:
     except FileNotFoundError:
         directory = None
     path = tuple(os.path.abspath(entry) if directory else entry for entry in sys.path)
-    return Surroundings({**os.environ, **adjusted, **ENVIRONMENT}, path, directory, tuple(sys.argv))
+    return Surroundings({**os.environ, **adjusted, **ENVIRONMENT}, path, directory, tuple(sys.argv), cores())
 
 
 def take_over(seen: Surroundings) -> None:
@@ -75,6 +79,9 @@ def take_over(seen: Surroundings) -> None:
     os.environ.update(seen.environment)
     sys.path[:] = seen.path
     sys.argv[:] = seen.arguments
+    if seen.cores:
+        with contextlib.suppress(OSError):  # they may have been taken from us since
+            os.sched_setaffinity(0, seen.cores)
     if seen.directory is not None:
         with contextlib.suppress(OSError):  # it may have been removed: imports by absolute path still work
             os.chdir(seen.directory)
