@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import run_script
+
 ROOT = Path(__file__).resolve().parents[1]
 
 HEAVY = {"keras", "tf_keras", "tensorflow", "jax", "torch", "scipy", "pandas"}
@@ -158,3 +160,38 @@ def test_every_tool_in_use_is_pinned() -> None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+ELSEWHERE = """
+import os
+
+for name in ("memfd_create", "pidfd_open", "sched_getaffinity", "eventfd"):  # what Linux alone has
+    delattr(os, name)
+
+import numpy as np
+import procession
+
+class Source:
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        return np.full((300, 300), i)
+
+for executor in ("serial", "threads", "auto"):
+    with procession.Loader(Source(), executor=executor, workers=2) as loader:
+        print(executor, loader.statistics().executor, [int(batch[0, 0]) for batch in loader])
+try:
+    procession.Loader(Source(), executor="processes")
+except procession.ConfigError as error:
+    print(error)
+"""
+
+
+def test_serial_and_threads_need_nothing_that_linux_alone_has(tmp_path: Path) -> None:
+    lines = run_script(ELSEWHERE, tmp_path).stdout.splitlines()
+    assert lines[:3] == [
+        "serial serial [0, 1, 2, 3]",
+        "threads threads [0, 1, 2, 3]",
+        "auto threads [0, 1, 2, 3]",
+    ]
+    assert lines[3].startswith("executor='processes' needs Linux 5.3 or newer, and this is linux")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,8 +210,14 @@ def _shuffle(shuffle: Any) -> Any:
 
 
 def _executor(executor: Any) -> ExecutorName:
+    here = hasattr(os, "pidfd_open")  # by which the end of a process is waited for: Linux 5.3
     if executor == "auto":
-        return "processes"
+        return "processes" if here else "threads"
+    if executor == "processes" and not here:
+        raise ConfigError(
+            f"executor='processes' needs Linux 5.3 or newer, and this is {sys.platform}; write "
+            "Loader(source, executor='threads')"
+        )
     if executor not in EXECUTORS:
         accepted = ", ".join(repr(e) for e in ("auto", *EXECUTORS))
         raise ConfigError(f"executor must be one of {accepted}; got {executor!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import tempfile
 
 
 def anonymous(size: int, label: str) -> int:
@@ -11,7 +12,11 @@ def anonymous(size: int, label: str) -> int:
 
     `label` shows in /proc/PID/maps; it is not a name that anything could open.
     """
-    descriptor = os.memfd_create(f"procession-{label}", os.MFD_CLOEXEC)
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create(f"procession-{label}", os.MFD_CLOEXEC)
+    else:  # not Linux: a file that has lost its name
+        with tempfile.TemporaryFile(prefix=f"procession-{label}-") as file:
+            descriptor = os.dup(file.fileno())
     try:
         os.ftruncate(descriptor, size)
     except BaseException:
