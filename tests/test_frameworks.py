@@ -6,11 +6,13 @@ are not there. Large inputs: small ones never reach a pool.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.support import run_script
+import procession
+from tests.support import Made, run_script
 
 SCRIPT = """
 import os
@@ -166,3 +168,14 @@ def test_a_framework_in_a_source(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", KERAS)
 def test_keras_in_a_source(name: str, backend: str, tmp_path: Path) -> None:
     check(KERAS[name], tmp_path, backend)
+
+
+def test_what_is_imported_when_an_item_is_made_is_imported_once_for_all_workers() -> None:
+    def inside(i: int) -> tuple[int, bool]:
+        import torch
+
+        parent = Path(f"/proc/{os.getppid()}/maps").read_text()  # the template, or, by itself, what started it
+        return int(torch.tensor([i]).sum()), "libtorch" in parent
+
+    with procession.Loader(Made(inside, 4), workers=2) as loader:
+        assert list(loader) == [(i, True) for i in range(4)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from procession.capture.naming import named
 from procession.capture.pickling import pickled
 from procession.capture.state import Rebound, Tracker
 from procession.config import Faults
@@ -28,6 +29,8 @@ class ProcessesExecutor:
         changes = None
         if not self._driver.connected:
             parts = pickled(source, "source")
+            # What its code imports when it first runs: once here, not for some seconds in each worker.
+            parts.along.modules.update(named(source))
             sent = self._driver.send_source(parts)
             self._watch = Tracker(source, parts, *sent) if self._hooks else Rebound(source)
         elif self._watch is not None:
