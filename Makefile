@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench · make soak · make clean
+# make demo · make test · make lint · make bench · make soak · make pages · make clean
 #
 # Each makes the virtual environment .venv, installs what it needs there at the versions of constraints.txt, and runs.
 # One environment serves all four, so that nothing is downloaded twice; a second run installs nothing.
@@ -31,7 +31,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test lint bench soak pages clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -55,6 +55,10 @@ bench: .venv/.have-bench
 
 soak: .venv/.have-test
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+# docs/errors.md and docs/errors/: from the catalogue and the codes in the package
+pages: .venv/.have-lint
+	$(BIN)/python -m procession.doctor.telling.pages docs
 
 clean:
 	rm -rf .venv .keras-oldest .keras-oldest-jax .keras-legacy build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

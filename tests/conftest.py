@@ -267,6 +267,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lost: list[str] = config.stash[LOST]
     processes, descriptors, shm = (sum(column) for column in zip(*totals, strict=True)) if totals else (0, 0, 0)
     _tell_of_schedules(terminalreporter)
+    _tell_of_the_doctor(terminalreporter)
     terminalreporter.write_line(f"hygiene: processes +{processes}, descriptors +{descriptors}, /dev/shm +{shm}")
     for left in filter(None, lost):
         terminalreporter.write_line(left)
@@ -284,3 +285,20 @@ def _tell_of_schedules(terminalreporter: pytest.TerminalReporter) -> None:
         told = ", ".join(f"{count:,} {name}" for name, count in happened.most_common())
         seed = os.environ[SIMULATION_SEED]
         terminalreporter.write_line(f"simulation: {schedules:,} schedules ({SIMULATION_SEED}={seed}): {told}")
+
+
+def _tell_of_the_doctor(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the doctor found in each source of the zoo, and how the catalogue is answered."""
+    told = [item for report in terminalreporter.stats.get("passed", []) for item in report.user_properties]
+    zoo = sorted(tuple(value) for name, value in told if name == "zoo")
+    if zoo:
+        clean = [name for kind, name, *_ in zoo if kind == "clean"]
+        terminalreporter.write_line(f"zoo: {len(zoo) - len(clean)} planted faults found, {len(clean)} clean sources")
+        for code, name, place, severity in zoo:
+            short = place.replace(f"{Path.cwd()}/", "")
+            terminalreporter.write_line(f"  {code:<7} {severity:<8} {name:<28} {short}")
+    for answers, tested, count in (value for name, value in told if name == "catalogue"):
+        counts = ", ".join(f"{name} {number}" for name, number in answers.items())
+        terminalreporter.write_line(
+            f"catalogue: {count} cases ({counts}); {tested} tested as reported, {count - tested} in part"
+        )

@@ -27,6 +27,7 @@ WITH_EXAMPLES = (
     "procession.capture.shared",
     "procession.capture.shared_dict",
     "procession.capture.travel",
+    "procession.doctor",
     "procession.frames",
     "procession.launch",
     "procession.loader",

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 # for the module, or for everything in the package, unless a longer name says otherwise.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("procession", "procession.testing"),  # the root says what is public; testing may use anything
-    ("procession.__main__", "procession.cli"),
+    ("procession.__main__", "procession.cli", "procession.commands"),
     ("procession.loader", "procession.launch", "procession.script"),
     ("procession.doctor", "procession.adapters", "procession.monitoring.report"),
     ("procession.stream",),

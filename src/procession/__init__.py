@@ -12,6 +12,7 @@ from procession.capture.shared import share
 from procession.capture.shared_dict import SharedDict
 from procession.capture.travel import register
 from procession.config import Faults
+from procession.doctor import Diagnosis, diagnose
 from procession.engine.item import WorkerInfo, worker_info
 from procession.errors import (
     BatchError,
@@ -20,6 +21,7 @@ from procession.errors import (
     EmptySourceError,
     EpochAbandonedError,
     IgnoredWarning,
+    ImportedAgainError,
     LimitError,
     LoaderClosedError,
     ProcessionError,
@@ -50,10 +52,12 @@ __all__ = [
     "BatchError",
     "CaptureError",
     "ConfigError",
+    "Diagnosis",
     "EmptySourceError",
     "EpochAbandonedError",
     "Faults",
     "IgnoredWarning",
+    "ImportedAgainError",
     "LimitError",
     "Loader",
     "LoaderClosedError",
@@ -76,6 +80,7 @@ __all__ = [
     "Window",
     "WorkerDiedError",
     "WorkerInfo",
+    "diagnose",
     "from_frame",
     "install",
     "partition",

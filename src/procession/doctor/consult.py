@@ -1,0 +1,62 @@
+"""The process in which a target is loaded and diagnosed: what its import does, and dies of, does not reach the command.
+
+command ──starts──► this process: load TARGET ─► examine ─► Ward ──► workers
+   ▲                     │ loaded · progress · diagnosis, a line of JSON each
+   └─────────pipe────────┘    its stack, when it is asked for or crashes: on a pipe of its own
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+from procession.doctor.examine import examine
+from procession.doctor.findings import Diagnosis, Finding
+from procession.doctor.runtime import UNLOADED
+from procession.doctor.seen.probe import raised
+from procession.doctor.target import TargetError, load
+from procession.engine.shutdown import die_with_parent
+from procession.engine.stacks import STACK_SIGNAL
+
+
+def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any]) -> None:
+    """Diagnose a target; say on `pipe` how far it is, and what was found."""
+    die_with_parent(parent)
+    faulthandler.enable(stack)
+    faulthandler.register(STACK_SIGNAL, stack)
+    os.dup2(2, 1)  # what the target prints, and the workers that import it, is not the diagnosis
+    for number in (pipe, stack):
+        os.set_inheritable(number, False)
+    with os.fdopen(pipe, "w") as out:
+
+        def tell(what: str, value: Any) -> None:
+            out.write(json.dumps({what: value}, default=_plain) + "\n")
+            out.flush()
+
+        start = time.monotonic()
+        try:
+            source = load(target)
+        except TargetError as error:
+            tell("refused", str(error))
+            return
+        except (Exception, SystemExit) as error:
+            diagnosis = Diagnosis(target, (_unloaded(error),), seconds=time.monotonic() - start)
+        else:
+            tell("loaded", time.monotonic() - start)
+            diagnosis = examine(source, **options, progress=lambda text: tell("progress", text))
+        tell("diagnosis", {**diagnosis.to_dict(), "target": target})
+
+
+def _unloaded(error: BaseException) -> Finding:
+    told = raised(error, error)
+    lines = "".join(traceback.format_exception_only(error)).strip()
+    return UNLOADED.found(f"its import raised {lines}", told.place)
+
+
+def _plain(value: Any) -> Any:
+    """A figure that is numpy's."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,1 @@
+"""What observations see, and how it is compared."""

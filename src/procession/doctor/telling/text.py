@@ -1,0 +1,156 @@
+"""A diagnosis in a terminal, and as plain text."""
+
+from __future__ import annotations
+
+import io
+import linecache
+import re
+import textwrap
+from pathlib import Path
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from procession.doctor.findings import SEVERITIES, Diagnosis, Finding, Place, Severity
+from procession.doctor.telling.figures import label, told
+
+MARKS: dict[Severity, tuple[str, str]] = {
+    "error": ("✗", "bold red"),
+    "warning": ("!", "bold yellow"),
+    "note": ("·", "bold cyan"),
+}
+WIDTH = 110
+NEVER = "never"
+
+
+def show(diagnosis: Diagnosis, console: Console, *, verbose: bool = False) -> None:
+    """Print a diagnosis; notes in full only if `verbose`."""
+    console.print(Text(diagnosis.target, "bold"), Text(_verdict(diagnosis)), "")
+    for finding in diagnosis.findings:
+        brief = finding.severity == "note" and not verbose
+        console.print(_brief(finding) if brief else _whole(finding))
+    if diagnosis.profile or diagnosis.figures:
+        console.print(Rule("measured", align="left", style="dim"))
+        console.print(_figures(diagnosis))
+    for reason, names in _undone(diagnosis).items():
+        console.print(Text(f"not looked at: {', '.join(names)}: {reason}", "yellow"))
+    console.print(Text(_how(diagnosis), "dim"))
+
+
+def as_text(diagnosis: Diagnosis) -> str:
+    """A diagnosis as plain text."""
+    out = io.StringIO()
+    show(diagnosis, Console(file=out, width=WIDTH, color_system=None, legacy_windows=False))
+    return out.getvalue().rstrip()
+
+
+def counts(diagnosis: Diagnosis) -> str:
+    """`1 error, 2 warnings`."""
+    numbers = ((len(diagnosis.of(severity)), severity) for severity in SEVERITIES)
+    return ", ".join(f"{number} {name}{'s' if number > 1 else ''}" for number, name in numbers if number)
+
+
+def place_and_line(place: Place) -> tuple[str, str]:
+    """Where something is, as short as it can be said from here, and what stands there."""
+    shown = str(place).replace(place.file, _short(place.file), 1) if place.file else str(place)
+    return shown, linecache.getline(place.file, place.line).strip() if place.line else ""
+
+
+def _short(file: str) -> str:
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except ValueError:
+        return file.replace(f"{Path.home()}/", "~/", 1) if len(file) > 60 else file
+
+
+def _verdict(diagnosis: Diagnosis) -> str:
+    found = counts(diagnosis)
+    if not found:
+        return "Nothing is wrong: it can run in parallel as it is."
+    if diagnosis.worst == "note":
+        return f"{found}. Nothing is wrong: it can run in parallel as it is."
+    return f"{found}."
+
+
+def _undone(diagnosis: Diagnosis) -> dict[str, list[str]]:
+    """Why checks were not made, or only in part, and which."""
+    found: dict[str, list[str]] = {}
+    for check in diagnosis.checks:
+        if check.outcome != "done":
+            found.setdefault(check.reason.partition("\n")[0], []).append(check.name)
+    return found
+
+
+def _how(diagnosis: Diagnosis) -> str:
+    done = sum(check.outcome == "done" for check in diagnosis.checks)
+    more = "   procession explain CODE tells more of one" if diagnosis.findings else ""
+    return f"{done} of {len(diagnosis.checks)} checks in {diagnosis.seconds:.1f} s{more}"
+
+
+def _head(finding: Finding) -> Text:
+    mark, style = MARKS[finding.severity]
+    return Text.assemble((f"{mark} {finding.code} ", style), (finding.title, "bold"))
+
+
+def _brief(finding: Finding) -> RenderableType:
+    return Padding(Group(_head(finding), Padding(Text(finding.evidence), (0, 0, 0, 4))), (0, 0, 1, 0))
+
+
+def _whole(finding: Finding) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for place in finding.where:
+        shown, line = place_and_line(place)
+        grid.add_row("where", Text(shown, "cyan"))
+        if line:
+            grid.add_row("", Text(f"    {line}"))
+    grid.add_row("seen", Text(finding.evidence))
+    grid.add_row("why", Text(finding.why))
+    return Padding(
+        Group(_head(finding), Padding(grid, (0, 0, 0, 4)), Padding(code(finding.fix), (0, 0, 0, 8))), (0, 0, 1, 0)
+    )
+
+
+def code(text: str) -> RenderableType:
+    """Python or shell, as it can be copied, whatever the width of the terminal."""
+    return _Code(textwrap.dedent(text).rstrip())
+
+
+class _Code:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        text = "\n".join(line for each in self._text.splitlines() for line in fitted(each, options.max_width))
+        yield Syntax(text, "python", theme="ansi_dark", background_color="default")
+
+
+def fitted(line: str, width: int) -> list[str]:
+    """A line of code that is too long by its comment, with that above it; a comment of several lines."""
+    parts = re.fullmatch(r"(\s*)(.*?)\s*(?<!\S)(# .*)", line)
+    if len(line) <= width or parts is None:
+        return [line]
+    indent, statement, comment = parts.groups()
+    wrapped = textwrap.wrap(comment, max(20, width - len(indent)), subsequent_indent="# ")
+    return [indent + each for each in [*wrapped, *filter(None, [statement])]]
+
+
+def _figures(diagnosis: Diagnosis) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in diagnosis.figures.items():
+        grid.add_row(label(name), told(name, value))
+    parts: list[RenderableType] = [grid]
+    if diagnosis.profile:
+        lines = Table.grid(padding=(0, 2))
+        lines.add_column(width=4)
+        for style in ("cyan", None):
+            lines.add_column(style=style, no_wrap=True, overflow="ellipsis")
+        for place, line, share in diagnosis.profile:
+            lines.add_row(f"{share:4.0%}", _short(place), Text(line))
+        parts += [Text("where the time of an item goes", "dim"), lines]
+    return Padding(Group(*parts), (0, 0, 1, 0))
