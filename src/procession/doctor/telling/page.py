@@ -7,8 +7,9 @@ from string import Template
 
 from procession.doctor.findings import Diagnosis, Finding
 from procession.doctor.telling.figures import label, told
-from procession.doctor.telling.text import counts, place_and_line
+from procession.doctor.telling.text import counts, fitted, place_and_line
 
+WIDEST = 96  # characters of code in a line
 STYLE = """\
 :root { color-scheme: light dark; --line: #8884; --dim: #888; --error: #c62828; --warning: #b26a00; --note: #00758f; }
 @media (prefers-color-scheme: dark) { :root { --error: #ff7b72; --warning: #e3b341; --note: #56c8e0; } }
@@ -70,7 +71,7 @@ def _finding(finding: Finding) -> str:
         where=where,
         evidence=_lines(finding.evidence),
         why=_lines(finding.why),
-        fix=escape(finding.fix.rstrip()),
+        fix=escape(fitted(finding.fix.rstrip(), WIDEST)),
     )
 
 

@@ -111,9 +111,9 @@ def _whole(finding: Finding) -> RenderableType:
             grid.add_row("", Text(f"    {line}"))
     grid.add_row("seen", Text(finding.evidence))
     grid.add_row("why", Text(finding.why))
-    return Padding(
-        Group(_head(finding), Padding(grid, (0, 0, 0, 4)), Padding(code(finding.fix), (0, 0, 0, 8))), (0, 0, 1, 0)
-    )
+    grid.add_row("write", "")
+    parts = (_head(finding), Padding(grid, (0, 0, 0, 4)), Padding(code(finding.fix), (0, 0, 0, 8)))
+    return Padding(Group(*parts), (0, 0, 1, 0))
 
 
 def code(text: str) -> RenderableType:
@@ -126,12 +126,15 @@ class _Code:
         self._text = text
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        text = "\n".join(line for each in self._text.splitlines() for line in fitted(each, options.max_width))
-        yield Syntax(text, "python", theme="ansi_dark", background_color="default")
+        yield Syntax(fitted(self._text, options.max_width), "python", theme="ansi_dark", background_color="default")
 
 
-def fitted(line: str, width: int) -> list[str]:
-    """A line of code that is too long by its comment, with that above it; a comment of several lines."""
+def fitted(text: str, width: int) -> str:
+    """Code, in which a comment that makes a line too long stands above it, and a long one takes several lines."""
+    return "\n".join(part for line in text.splitlines() for part in _fitted(line, width))
+
+
+def _fitted(line: str, width: int) -> list[str]:
     parts = re.fullmatch(r"(\s*)(.*?)\s*(?<!\S)(# .*)", line)
     if len(line) <= width or parts is None:
         return [line]
