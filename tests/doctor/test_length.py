@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,3 +135,22 @@ def test_a_length_that_items_change() -> None:
 
     assert [(each.code, each.severity) for each in found] == [("PRC313", "warning")]
     assert "asked twice it is 8 and 8, and 9 after an item" in found[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("model.fit(source, steps_per_epoch=500)", "steps_per_epoch=500"),
+        ("STEPS = 3\nmodel.fit(x=source, steps_per_epoch=STEPS)", "steps_per_epoch=3"),
+        ("model.fit(source, steps_per_epoch=16)", ""),
+        ("model.fit(one, steps_per_epoch=7)\nmodel.fit(source, steps_per_epoch=16)", ""),
+        ("model.fit(source, steps_per_epoch=len(source))\nmodel.fit(source)", ""),
+        ("model.fit(source", ""),
+    ],
+)
+def test_steps_that_fit_asks_for(call: str, told: str, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(call)
+    found = [each for each in look(Slices(16), CHECK, files=(str(script),)).findings if each.code == "PRC314"]
+    assert [f"{told}, and this source has 16 batches" in each.evidence for each in found] == [True] * bool(told)
+    assert [each.where[0].file for each in found] == [str(script)] * bool(told)

@@ -14,6 +14,7 @@ from tests.doctor.zoo import (
     content_more,
     machine,
     machine_batches,
+    machine_fit,
     machine_starts,
     machine_torch,
     speed,
@@ -22,7 +23,17 @@ from tests.doctor.zoo.planted import Planted, planted
 
 PLANTED = [
     each
-    for module in (content, content_keras, content_more, machine, machine_batches, machine_starts, machine_torch, speed)
+    for module in (
+        content,
+        content_keras,
+        content_more,
+        machine,
+        machine_batches,
+        machine_fit,
+        machine_starts,
+        machine_torch,
+        speed,
+    )
     for each in planted(module)
 ]
 CLEAN = [

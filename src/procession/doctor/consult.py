@@ -47,7 +47,8 @@ def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any
             diagnosis = Diagnosis(target, (_unloaded(error),), seconds=time.monotonic() - start)
         else:
             tell("loaded", time.monotonic() - start)
-            diagnosis = examine(source, **options, progress=lambda text: tell("progress", text))
+            file, _, _ = target.rpartition(":")
+            diagnosis = examine(source, **options, files=(file,), progress=lambda text: tell("progress", text))
         tell("diagnosis", {**diagnosis.to_dict(), "target": target})
 
 

@@ -31,16 +31,17 @@ def examine(
     *,
     batch_size: int | None = None,
     limit: float = 30.0,
+    files: tuple[str, ...] = (),
     checks: Sequence[Check] = CHECKS,
     progress: Progress = lambda _: None,
 ) -> Diagnosis:
-    """See `diagnose`; `progress` is told what is being done."""
+    """See `diagnose`; `files` may call `fit`; `progress` is told what is being done."""
     start = time.monotonic()
     name = type(source).__qualname__
     try:
         indexed = opened(source, batch_size)
         first = _begun(members(indexed)[0])
-        chart = Chart(indexed, first, batch_size, sources.length(first), seed=SEED, limit=limit)
+        chart = Chart(indexed, first, batch_size, sources.length(first), seed=SEED, limit=limit, files=files)
     except (SourceTypeError, EmptySourceError) as error:
         return Diagnosis(name, (finding_for(error),), seconds=time.monotonic() - start)
     findings: list[Finding] = []

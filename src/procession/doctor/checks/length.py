@@ -13,6 +13,7 @@ from procession import sources, tree
 from procession.doctor.check import Chart, Check, Patient, Results
 from procession.doctor.checks.blame import behind_the_end
 from procession.doctor.code.assigned import last_return
+from procession.doctor.code.fits import files_of, fits
 from procession.doctor.findings import Code, Finding, Place
 from procession.doctor.runtime import LENGTH
 from procession.sources import Arrays
@@ -37,6 +38,23 @@ TOO_SHORT = Code(
 def __len__(self):
     return math.ceil(len(self.files) / self.batch_size)     # not `- 1`, and not `//` where the last batch counts""",
     how="Items behind `len()` are asked for. Those that come empty, and sources that have no end, are left alone.",
+)
+STEPS = Code(
+    "PRC314",
+    "steps_per_epoch and the length do not agree",
+    "warning",
+    why="A source with a length is read once in an epoch of its own, whatever `steps_per_epoch` says: fewer steps, and "
+    "what is left makes a short epoch of the next; more, and the epoch ends early, with the warning that the input "
+    "ran out of data.",
+    fix="""\
+model.fit(loader, epochs=10)            # without steps_per_epoch: all of it, each epoch
+
+class Endless(Photos):                  # or, for epochs of any length, a source without an end
+    num_batches = None
+
+    def __getitem__(self, i):
+        return super().__getitem__(i % super().__len__())""",
+    how="The user's files are read for calls of `fit` whose `steps_per_epoch` is written there.",
 )
 FAR = 1_000_003  # behind any end: what answers there wraps around, or makes its items from the index
 MOST_BEHIND = 64
@@ -140,6 +158,7 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
         yield _too_long(chart, seen, ends)
     elif seen is not None and seen.behind:
         yield from _too_short(chart, seen)
+    yield from _steps(chart)
 
 
 def _too_long(chart: Chart, seen: Ends | None, ends: tuple[int, ...]) -> Finding:
@@ -169,6 +188,18 @@ def _too_short(chart: Chart, seen: Ends) -> Iterator[Finding]:
         yield TOO_SHORT.found(said, *_length_places(chart))
 
 
+def _steps(chart: Chart) -> Iterator[Finding]:
+    """Calls of `fit` that may be given this source."""
+    batches = chart.length and -(-chart.length // (chart.batch_size or 1))
+    asked = [fit for file in files_of(chart.source, chart.files) for fit in fits(file)] if batches else []
+    if asked and all(fit.steps != batches for fit in asked):
+        told = " and ".join(str(fit.steps) for fit in asked[:3])
+        yield STEPS.found(
+            f"fit is called with steps_per_epoch={told}, and this source has {batches:,} batches; if it is the one",
+            *(fit.place for fit in asked[:3]),
+        )
+
+
 def _changes(chart: Chart, seen: Ends) -> Iterator[Finding]:
     if len(set(seen.lengths)) > 1:
         first, second, after = seen.lengths
@@ -190,5 +221,5 @@ def _length_places(chart: Chart) -> list[Place]:
 
 
 CHECK = Check(
-    "length", "Are there as many items as len() says?", (TOO_LONG, TOO_SHORT, LENGTH), (end_of_source,), judge
+    "length", "Are there as many items as len() says?", (TOO_LONG, TOO_SHORT, LENGTH, STEPS), (end_of_source,), judge
 )

@@ -186,6 +186,7 @@ def _executors(chart: Chart, measured: Pace, busy: float, threads: float | None,
         "alone items per second": serial,
         "threads items per second": threads or 0.0,
         "workers items per second": workers,
+        "handing over seconds": max(0.0, cores / workers - item),
         "fit can be given items per second": max(serial, workers, threads or 0.0),
     }
     told = f"{serial:,.0f} items/s alone, {workers:,.0f} with {cores} workers"
