@@ -25,7 +25,7 @@ EPOCHS: tuple[Case, ...] = (
             "backend. Of one with a length, `fit` counts as with stock Keras: with fewer steps than batches the next "
             "epoch goes on where the last one stopped and ends with the data, so that no batch is left out; more "
             "steps than batches end early, with the warning above. Without `steps_per_epoch` an epoch is each batch "
-            "once. `procession check` finds a `len()` that promises more than can be indexed."
+            "once. `procession doctor` compares a `steps_per_epoch` that is written in the script with the length."
         ),
         fix=(
             "model.fit(procession.Loader(data), epochs=10)  # each batch once an epoch\n"
@@ -50,7 +50,7 @@ EPOCHS: tuple[Case, ...] = (
             r"can generate at least `?steps_per_epoch \* epochs`? batches",
             r"(?i)every (other|second) epoch (has|had|does) (0|no|zero) steps?",
         ),
-        codes=("PRC311",),
+        codes=("PRC314",),
         sources=(
             "keras-team/keras#20032",
             "tensorflow/tensorflow#25254",
