@@ -150,7 +150,7 @@ EPOCHS: tuple[Case, ...] = (
         here=(
             "Before each epoch, whatever was bound anew on the source (`source.epoch = 2`, by a hook, a callback or "
             "in between) is sent to the living workers. Not seen are changes made in place between epochs by "
-            "something that is no hook, and changes of the class or of a module: `procession check` names those of "
+            "something that is no hook, and changes of the class or of a module: `procession doctor` names those of "
             "hooks. A change that cannot be pickled raises a `CaptureError` with its path."
         ),
         fix=(
