@@ -488,3 +488,30 @@ def test_a_user_subprocess_inherits_nothing(executor: ExecutorName) -> None:
         listing = subprocess.check_output(["ls", "-l", "/proc/self/fd"], text=True, close_fds=False)
         assert "memfd:procession" not in listing
         assert len(list(epoch)) == 3
+
+
+class NeverRebuilt:
+    """Its unpickling does not return."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, i: int) -> int:
+        return i
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"any": 1}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        threading.Event().wait()
+
+
+def test_a_loader_that_closes_ends_the_template_that_is_stuck_in_its_source() -> None:
+    loader = Loader(NeverRebuilt(), workers=1)
+    closing = threading.Timer(0.5, loader.close)
+    closing.start()
+    with pytest.raises(LoaderClosedError):
+        next(iter(loader))
+    closing.join()
+    with Loader(Made(abs, 4), workers=1) as other:
+        assert list(other) == [0, 1, 2, 3]

@@ -122,6 +122,7 @@ class Chart:
     lost: dict[int, BaseException] = field(default_factory=dict)  # those that ended it, or did not return
     seed: int = 0
     limit: float = 30.0  # seconds for one observation
+    start_limit: float = 60.0  # seconds for importing what the source needs, and unpickling it
     files: tuple[str, ...] = ()  # of the user's, besides that of its class: where it is trained with, perhaps
     figures: dict[str, Any] = field(default_factory=dict)  # what checks have measured, for the reader
     profile: tuple[tuple[str, str, float], ...] = ()

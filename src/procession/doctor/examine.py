@@ -31,6 +31,7 @@ def examine(
     *,
     batch_size: int | None = None,
     limit: float = 30.0,
+    start_limit: float = 60.0,
     files: tuple[str, ...] = (),
     checks: Sequence[Check] = CHECKS,
     progress: Progress = lambda _: None,
@@ -41,7 +42,16 @@ def examine(
     try:
         indexed = opened(source, batch_size)
         first = _begun(members(indexed)[0])
-        chart = Chart(indexed, first, batch_size, sources.length(first), seed=SEED, limit=limit, files=files)
+        chart = Chart(
+            indexed,
+            first,
+            batch_size,
+            sources.length(first),
+            seed=SEED,
+            limit=limit,
+            start_limit=start_limit,
+            files=files,
+        )
     except (SourceTypeError, EmptySourceError) as error:
         return Diagnosis(name, (finding_for(error),), seconds=time.monotonic() - start)
     findings: list[Finding] = []

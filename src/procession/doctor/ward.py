@@ -17,18 +17,19 @@ from typing import Any, NamedTuple, Self
 
 from procession.config import Answer, Faults, make_config, usable_cores
 from procession.doctor.check import MOST_ITEMS, Chart, Failed, Observation, Patient
-from procession.errors import LoaderClosedError, SkippedWarning
+from procession.errors import LoaderClosedError, ProcessionError, SkippedWarning
 from procession.order.sharding import Shard
 from procession.stream import EndOfEpoch, Stream
 
 MOST_BESIDE = 4  # observations that are made at the same time
-START_SECONDS = 60.0  # for importing what the source needs, and unpickling it
 
 Progress = Callable[[str], None]
 
 
-class NotRebuiltError(Exception):
+class NotRebuiltError(ProcessionError, TimeoutError):
     """The template did not come back from unpickling the source."""
+
+    code = "PRC102"
 
 
 class Task(NamedTuple):
@@ -90,7 +91,7 @@ class Ward:
     def __init__(self, chart: Chart, observations: Sequence[Observation]) -> None:
         """`observations`: all that will be asked for."""
         self._bed = _Bed(chart, observations)
-        self._limit = chart.limit
+        self._limit, self._start_limit = chart.limit, chart.start_limit
         self._errors: dict[int, BaseException] = {}
         self._agenda = _Agenda()
         workers = max(1, min(MOST_BESIDE, usable_cores()))
@@ -130,7 +131,7 @@ class Ward:
         self._agenda.items, self._errors = list(todo), {}
         seen: dict[Task, Seen] = {}
         stream = self._stream = self._stream or Stream(self._bed, self._config)
-        deadline = threading.Timer(START_SECONDS + self._limit * len(todo), stream.close)
+        deadline = threading.Timer(self._start_limit + self._limit * len(todo), stream.close)
         deadline.start()
         try:
             with _untold():
@@ -143,7 +144,10 @@ class Ward:
         except EndOfEpoch:  # the rest has failed
             pass
         except LoaderClosedError:
-            raise NotRebuiltError(f"the source was not rebuilt in {START_SECONDS:.0f} s") from None
+            raise NotRebuiltError(
+                f"the workers were not there after {self._start_limit:.0f} s: importing what the source needs, or "
+                "unpickling it, does not end"
+            ) from None
         finally:
             deadline.cancel()
             deadline.join()

@@ -114,7 +114,9 @@ class Link:
         if template.owner == os.getpid():
             finished = channel.finish(FINISH_SECONDS)
             if not finished or template.process.poll() is not None:
-                supervisor.retire(template)  # stuck in the unpickling of a source, or dead: not for loaders to come
+                supervisor.retire(template)  # stuck, or dead: not for loaders to come
+            if not finished and not self.loaded:
+                template.kill()  # stuck in loading this source, and nobody waits for that any more
         channel.close()
 
     def close(self) -> None:

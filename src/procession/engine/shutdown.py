@@ -1,6 +1,7 @@
 """How each process of a loader ends, whoever ends first. The one place to read about endings.
 
-    the loader closes       its channels close ─► idle workers leave; its session ends: the template kills the rest
+    the loader closes       its channels close ─► idle workers leave; its session ends: the template kills the rest;
+                            one that is stuck in loading its source is killed
     a worker dies           the template collects it, kills what it had started, tells the driver: it is replaced
     a worker takes too long the driver kills it by its pidfd: a death like any other
     a worker is recycled    its channel closes: it leaves by itself

@@ -46,9 +46,10 @@ class Template(NamedTuple):
             return None
 
     def kill(self) -> None:
-        """End it at once: nobody has used it."""
+        """End it at once; others that have workers from it start another."""
         if self.owner == os.getpid():
             self.process.kill()
+            self.process.wait()
 
     def end(self) -> int:
         """Have it end, wait for it, and return its exit status."""
