@@ -26,11 +26,12 @@ def cannot_travel(value: Any, what: str, error: Exception, send: Callable[[Any],
     why = (str(inner) or type(inner).__name__).rstrip(".")
     instead = (inner.instead if isinstance(inner, Refusal) else None) or _remedy(path, type(part))
     return CaptureError(
-        f"{path} is a {_name(type(part))}, which cannot be sent to the worker processes: {why}. {instead}"
+        f"{path} is a {type_name(type(part))}, which cannot be sent to the worker processes: {why}. {instead}"
     )
 
 
-def _name(kind: type) -> str:
+def type_name(kind: type) -> str:
+    """How a type is called: `generator`, `h5py._hl.files.File`."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -45,13 +45,13 @@ def memory_limits() -> str:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
         found.append(f"RLIMIT_AS (ulimit -v) is {megabytes(limit)}")
-    bound, used = (_cgroup(f"memory.{name}") for name in ("max", "current"))
+    bound, used = (cgroup(f"memory.{name}") for name in ("max", "current"))
     if bound is not None:
         found.append(f"the memory limit of its cgroup is {megabytes(bound)}, of which {megabytes(used or 0)} is in use")
-    kills = _cgroup("memory.events", "oom_kill")
+    kills = cgroup("memory.events", "oom_kill")
     if kills:
         found.append(f"the kernel has killed {kills} processes of this cgroup for memory")
-    free = _available()
+    free = available()
     if free is not None:
         found.append(f"the machine has {megabytes(free)} available")
     return "; ".join(found)
@@ -67,8 +67,8 @@ def _limits(number: int) -> str:
         case errno.EMFILE:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             return (
-                f"this process may have {soft} file descriptors open (RLIMIT_NOFILE) and has {_open()}. A loader needs "
-                f"{DESCRIPTORS_A_WORKER} for each worker and about ten besides. Raise the limit (`ulimit -n {hard}`), "
+                f"this process may have {soft} file descriptors open (RLIMIT_NOFILE) and has {open_descriptors()}. A loader "
+                f"needs {DESCRIPTORS_A_WORKER} for each worker and about ten besides. Raise the limit (`ulimit -n {hard}`), "
                 "use fewer workers, or close files"
             )
         case errno.ENFILE:
@@ -76,10 +76,10 @@ def _limits(number: int) -> str:
         case errno.EAGAIN:
             soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
             bound = "unlimited" if soft == resource.RLIM_INFINITY else str(soft)
-            pids, used = _cgroup("pids.max"), _cgroup("pids.current")
-            cgroup = "" if pids is None else f", its cgroup {pids} (pids.max), of which {used} are in use"
+            pids, used = cgroup("pids.max"), cgroup("pids.current")
+            shared = "" if pids is None else f", its cgroup {pids} (pids.max), of which {used} are in use"
             return (
-                f"this user may have {bound} processes and threads (RLIMIT_NPROC, ulimit -u){cgroup}. A loader needs "
+                f"this user may have {bound} processes and threads (RLIMIT_NPROC, ulimit -u){shared}. A loader needs "
                 "one for each worker and one besides. Raise the limit, or use fewer workers"
             )
         case errno.ENOMEM:
@@ -91,13 +91,14 @@ def _limits(number: int) -> str:
             return "the system has refused it"
 
 
-def _open() -> int:
+def open_descriptors() -> int:
+    """How many descriptors this process has open."""
     with contextlib.suppress(OSError):  # listing takes a descriptor
         return len(list(Path("/proc/self/fd").iterdir()))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _cgroup(name: str, key: str | None = None) -> int | None:
+def cgroup(name: str, key: str | None = None) -> int | None:
     """A number from this process's cgroup (version 2); None if there is none, or no limit."""
     try:
         text = (CGROUP / _own_cgroup() / name).read_text()
@@ -115,7 +116,8 @@ def _own_cgroup() -> str:
     raise OSError(errno.ENOENT, "no cgroup of version 2")
 
 
-def _available() -> int | None:
+def available() -> int | None:
+    """Bytes of memory that the machine could give to processes; None where it does not say."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

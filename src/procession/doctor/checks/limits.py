@@ -109,17 +109,17 @@ FIGURES = (
 
 def machine() -> Machine:
     """Read what this process may have."""
-    bound, used = (limits._cgroup(f"memory.{name}") for name in ("max", "current"))
-    free = [size for size in (limits._available(), None if bound is None else bound - (used or 0)) if size is not None]
+    bound, used = (limits.cgroup(f"memory.{name}") for name in ("max", "current"))
+    free = [size for size in (limits.available(), None if bound is None else bound - (used or 0)) if size is not None]
     return Machine(
         cores=os.cpu_count() or 1,
         usable=usable_cores(),
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        open=limits._open(),
+        open=limits.open_descriptors(),
         shm=shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
         available=min(free) if free else None,
-        processes=limits._cgroup("pids.max"),
-        running=limits._cgroup("pids.current"),
+        processes=limits.cgroup("pids.max"),
+        running=limits.cgroup("pids.current"),
         start_method=multiprocessing.get_start_method(allow_none=True),
     )
 

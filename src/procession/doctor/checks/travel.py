@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from procession.capture.culprit import _name as type_name
+from procession.capture.culprit import type_name
 from procession.capture.pickling import Pickled, pickled
 from procession.doctor.check import Chart, Check, Results
 from procession.doctor.checks.reach import unreachable
