@@ -67,9 +67,9 @@ def _limits(number: int) -> str:
         case errno.EMFILE:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             return (
-                f"this process may have {soft} file descriptors open (RLIMIT_NOFILE) and has {open_descriptors()}. A loader "
-                f"needs {DESCRIPTORS_A_WORKER} for each worker and about ten besides. Raise the limit (`ulimit -n {hard}`), "
-                "use fewer workers, or close files"
+                f"this process may have {soft} file descriptors open (RLIMIT_NOFILE) and has {open_descriptors()}. A "
+                f"loader needs {DESCRIPTORS_A_WORKER} for each worker and about ten besides. Raise the limit "
+                f"(`ulimit -n {hard}`), use fewer workers, or close files"
             )
         case errno.ENFILE:
             return "the machine has no file descriptor left (/proc/sys/fs/file-nr): other processes hold them"

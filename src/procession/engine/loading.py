@@ -34,14 +34,17 @@ def loading(trainer: int | None = None) -> Iterator[None]:
             os.waitpid(guard, 0)
 
 
-def _guard(trainer: int) -> int:
-    """Start a process that does nothing but wait for the end of another one, to end this one.
+def _guard(trainer: int) -> int | None:
+    """Start a process that does nothing but wait for the end of another one, to end this one; None: there is no room.
 
     A thread would be in the way of forking, and a signal of the kernel's for the parent's death goes by the parent's
     thread, of which the training process has many.
     """
     here = os.getpid()
-    guard = os.fork()
+    try:
+        guard = os.fork()
+    except OSError:  # told where a worker cannot be had
+        return None
     if guard == 0:
         try:
             die_with_parent(here)
