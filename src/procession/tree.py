@@ -51,5 +51,10 @@ def paths(tree: Any) -> list[str]:
     return [_path(accessor) for accessor in optree.tree_accessors(tree)]
 
 
+def paths_of(spec: Spec) -> list[str]:
+    """The same for the leaves of a structure."""
+    return [_path(accessor) for accessor in optree.treespec_accessors(spec)]
+
+
 def _path(accessor: Any) -> str:
     return str(accessor.codify("")) or "batch"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from procession import Faults, Loader
+from procession import BatchError, Faults, Loader
 from tests.catalogue.kit import Outcome, explained, outcome
 from tests.support import Made, environment
 
@@ -334,10 +334,10 @@ def test_a_result_that_cannot_be_sent(tmp_path: Path) -> None:
     explained(stock.text, "E17")
     explained(outcome(TOO_LONG, tmp_path).text, "E17")
     source = Made(lambda i: (np.full((1, 2, 2, 1), 121.781), threading.RLock()), 2)
-    with Loader(source, workers=1) as loader, pytest.raises(TypeError) as caught:
+    with Loader(source, workers=1) as loader, pytest.raises(BatchError) as caught:
         list(loader)
     said = "\n".join([str(caught.value), *caught.value.__notes__])
-    assert "RLock" in said
+    assert said.startswith("[1] of the batch is a _thread.RLock, which cannot be sent to the training process")
     assert "batch 0 of epoch 0" in said
     assert "121.781" not in said
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from procession import tree
 from procession.capture.pickling import aligned, beside, dumps
+from procession.errors import BatchError
 
 Array = npt.NDArray[Any]
 BUFFER_IN_REST = (
@@ -118,7 +119,10 @@ def make_parcel(spec: tree.Spec, entries: Sequence[Entry | None], others: list[A
         fields.append(Field(dtype, shape, order, start))
         parts.append(part)
         end = start + _nbytes(dtype, shape)
-    rest = _pickled([value for value, _ in others]) if others else ()
+    try:
+        rest = _pickled([value for value, _ in others]) if others else ()
+    except Exception as error:
+        raise _unpicklable(spec, entries, others, error) from error
     return Parcel(Layout(spec, tuple(fields), end), tuple(parts), rest, tuple(reason for _, reason in others))
 
 
@@ -251,6 +255,21 @@ def _nbytes(dtype: Any, shape: tuple[int, ...]) -> int:
     for size in shape:
         count *= size
     return count * int(dtype.itemsize)
+
+
+def _unpicklable(spec: tree.Spec, entries: Sequence[Entry | None], others: list[Any], error: Exception) -> BatchError:
+    """The error for a batch of which something cannot be pickled: which part it is."""
+    paths = [path for path, entry in zip(tree.paths_of(spec), entries, strict=True) if entry is None]
+    for path, (value, _) in zip(paths, others, strict=True):
+        try:
+            _pickled([value])
+        except Exception as why:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+            return BatchError(
+                f"{path} of the batch is a {kind}, which cannot be sent to the training process: {why}. Return arrays, "
+                "numbers, strings, and objects that can be pickled"
+            )
+    return BatchError(f"the batch cannot be sent to the training process: {error}")
 
 
 def _pickled(values: list[Any]) -> tuple[memoryview, ...]:

@@ -182,9 +182,9 @@ LIMITS: tuple[Case, ...] = (
         cause="A result is sent as one pickled message. Something in it cannot be pickled (a lock, a handle), or it is "
         "larger than the 2 GB of older message headers; and the error prints the result.",
         answers=("PREVENT", "DIAGNOSE"),
-        here="Arrays of any size go through shared memory. What else is in a batch is pickled; if that fails, the "
-        "error of pickle names the type, with a note that says which batch of which epoch, and no number of the array "
-        "is printed. Its place in the batch is not named.",
+        here="Arrays of any size go through shared memory. What else is in a batch is pickled; if that fails, a "
+        "BatchError names the path in the batch and the type, with a note that says which batch of which epoch, and no "
+        "number of the array is printed.",
         fix="return x, y  # arrays, numbers, text: not locks, models or file handles",
         tests=(
             "tests/catalogue/test_limits.py::test_a_result_that_cannot_be_sent",
