@@ -382,3 +382,11 @@ class NotThere:
 def test_a_module_that_is_missing_in_the_workers_is_named() -> None:
     with Loader(NotThere(), workers=2) as loader, pytest.raises(ModuleNotFoundError, match="procession_no_such_module"):
         list(loader)
+
+
+def test_code_that_travels_by_value_keeps_the_name_of_its_file() -> None:
+    inner = eval(compile("lambda: 1 / 0", "/somewhere/train.py", "eval"))
+    again = from_shared(*to_shared(pickled(lambda: inner(), "source")))
+    with pytest.raises(ZeroDivisionError) as caught:
+        again()
+    assert [entry.path for entry in caught.traceback][-2:] == [Path(__file__), Path("/somewhere/train.py")]

@@ -56,10 +56,12 @@ def test_neighbouring_places_are_unlike(generator: int) -> None:
 
 def test_places_may_be_nested() -> None:
     with at(Place(0, 0, 0)):
-        outer = rng().random()
+        outer, first = rng(), rng().random()
         with at(Place(0, 0, 1)):
-            assert rng().random() != outer
-        assert rng().random() == outer
+            assert rng().random() != first
+        assert rng() is outer
+    with at(Place(0, 0, 0)):
+        assert rng().random() == first
     with pytest.raises(RuntimeError, match="outside a source"):
         rng()
 

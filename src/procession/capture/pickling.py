@@ -12,7 +12,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -30,6 +30,7 @@ OUT_OF_BAND = (
 )  # bytes from which a buffer is shared; smaller ones are cheaper, and writable, as private copies
 MOST_ALONG = 248  # descriptors beside a source: a message takes 250, the source's memory and the message's own included
 SPAWNED_MAIN = "__mp_main__"  # what multiprocessing calls the script in a process that it has spawned
+_NO_FILE = "<dynamic-code>"
 ALIGNMENT = 64  # what TensorFlow and JAX need to take an array without a copy
 
 
@@ -111,7 +112,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
         # Not in the registry, where arrays that look into files are: it knows one way for a type.
         found = reduced_view(value) if type(value) is np.ndarray else NotImplemented
         if found is NotImplemented:
-            found = reduced(value)
+            found = self._code(value) if type(value) is CodeType else reduced(value)
         if found is not NotImplemented:
             return found
         if isinstance(value, ModuleType):
@@ -120,6 +121,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
         if found is NotImplemented and isinstance(value, (type, FunctionType)):
             self._modules.add(value.__module__)
         return found
+
+
+    def _code(self, code: CodeType) -> Any:
+        """As cloudpickle has it, but with the name of the file, which it leaves out since 3.1.3: tracebacks show it."""
+        make, arguments = self.dispatch_table[CodeType](code)
+        return make, tuple(code.co_filename if each == _NO_FILE else each for each in arguments)
 
 
 def to_shared(parts: Pickled) -> tuple[Payload, list[int]]:

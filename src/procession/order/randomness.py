@@ -17,15 +17,24 @@ class Place(NamedTuple):
     turn: int = 0  # which occurrence of an item that comes more than once in an epoch
 
 
-_place: ContextVar[Place | None] = ContextVar("procession_place", default=None)
+class _Making:
+    """An item that is being made."""
+
+    __slots__ = ("generator", "place")
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.generator: np.random.Generator | None = None  # once it has been asked for
+
+
+_making: ContextVar[_Making | None] = ContextVar("procession_making", default=None)
 
 
 def rng() -> np.random.Generator:
     """Return the generator of the item being made; call it inside a source's `__getitem__`.
 
     Seeded by (seed, epoch, index), so an item has the same numbers whatever the number of workers, the executor and the
-    machine, and others in each epoch. Each call starts the same stream again: keep the generator while one item is
-    made.
+    machine, and others in each epoch. Called again for the same item, by a helper function say, it goes on where it was.
 
     Returns:
         A `numpy.random.Generator` (PCG64).
@@ -44,20 +53,24 @@ def rng() -> np.random.Generator:
         ...     all((a == b).all() for a, b in zip(one, two))
         True
     """
-    place = _place.get()
-    if place is None:
+    making = _making.get()
+    if making is None:
         raise RuntimeError(
             "procession.rng() was called outside a source: it gives the generator of the item being made. "
             "Call it inside __getitem__ of a source that a Loader reads, or make one with "
             "numpy.random.default_rng(seed)"
         )
-    # One number with a field for each: SeedSequence puts the parts of a tuple one after another, without marks.
-    return np.random.default_rng(place.item | place.epoch << 64 | place.turn << 128 | place.seed << 192)
+    if making.generator is None:
+        place = making.place
+        # One number with a field for each: SeedSequence puts the parts of a tuple one after another, without marks.
+        number = place.item | place.epoch << 64 | place.turn << 128 | place.seed << 192
+        making.generator = np.random.default_rng(number)
+    return making.generator
 
 
-def here(place: Place) -> Token[Place | None]:
+def here(place: Place) -> Token[_Making | None]:
     """Say which item is being made, for `rng()`; `left` with what is returned ends that."""
-    return _place.set(place)
+    return _making.set(_Making(place))
 
 
-left = _place.reset
+left = _making.reset
