@@ -122,7 +122,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
             self._modules.add(value.__module__)
         return found
 
-
     def _code(self, code: CodeType) -> Any:
         """As cloudpickle has it, but with the name of the file, which it leaves out since 3.1.3: tracebacks show it."""
         make, arguments = self.dispatch_table[CodeType](code)

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
     from procession.doctor.consulting import consult
     from procession.doctor.telling.page import page
-    from procession.doctor.telling.text import show
+    from procession.doctor.telling.text import first_place, show, tell
 
     told = Console(stderr=True)
     with told.status("procession doctor") as status:
@@ -66,11 +66,14 @@ def run(options: argparse.Namespace) -> int:
     if options.html is not None:
         options.html.write_text(page(diagnosis), encoding="utf-8")
         print(f"procession: written to {options.html}", file=sys.stderr)
+    failing = () if options.fail_on == "never" else diagnosis.at_least(options.fail_on)
     if options.json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
+        for finding in failing:  # for who reads the log of a job that has failed
+            print(f"procession: {finding.severity} {finding.code} {first_place(finding)}", file=sys.stderr)
     else:
-        show(diagnosis, Console(), verbose=options.verbose)
-    return int(options.fail_on != "never" and bool(diagnosis.at_least(options.fail_on)))
+        tell(lambda console: show(diagnosis, console, verbose=options.verbose))
+    return int(bool(failing))
 
 
 COMMAND = Command(

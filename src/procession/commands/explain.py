@@ -32,9 +32,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Explain the text."""
-    from rich.console import Console
-
     from procession.doctor.telling.answers import answers, as_json, show
+    from procession.doctor.telling.text import tell
 
     if options.text in ([], ["-"]):
         if sys.stdin.isatty():
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(as_json(found))
     else:
-        show(found, Console())
+        tell(lambda console: show(found, console))
     return int(not found)
 
 

@@ -72,6 +72,7 @@ def examine(
     if stopped is not None and all(finding.code != stopped.code for finding in findings):  # else a check says where
         findings.append(stopped)
     seconds = time.monotonic() - start
+    chart.figures |= {"items": chart.length, "items asked for": len(chart.probes) + len(chart.lost)}
     return Diagnosis(name, by_weight(findings), tuple(made), chart.figures, chart.profile, seconds)
 
 

@@ -34,7 +34,8 @@ def rng() -> np.random.Generator:
     """Return the generator of the item being made; call it inside a source's `__getitem__`.
 
     Seeded by (seed, epoch, index), so an item has the same numbers whatever the number of workers, the executor and the
-    machine, and others in each epoch. Called again for the same item, by a helper function say, it goes on where it was.
+    machine, and others in each epoch. Called again for the same item, by a helper function say, it goes on where it
+    was.
 
     Returns:
         A `numpy.random.Generator` (PCG64).

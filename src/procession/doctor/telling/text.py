@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import linecache
 import re
+import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -23,8 +25,18 @@ MARKS: dict[Severity, tuple[str, str]] = {
     "warning": ("!", "bold yellow"),
     "note": ("·", "bold cyan"),
 }
-WIDTH = 110
-NEVER = "never"
+WIDTH = 120  # where there is no terminal
+# Of what is measured, what is shown without --verbose.
+MOST_WANTED = (
+    "item seconds",
+    "slowest item seconds",
+    "alone items per second",
+    "threads items per second",
+    "workers items per second",
+    "shared arrays bytes",
+    "pickled objects bytes",
+    "memory of a worker's own bytes",
+)
 
 
 def show(diagnosis: Diagnosis, console: Console, *, verbose: bool = False) -> None:
@@ -35,17 +47,31 @@ def show(diagnosis: Diagnosis, console: Console, *, verbose: bool = False) -> No
         console.print(_brief(finding) if brief else _whole(finding))
     if diagnosis.profile or diagnosis.figures:
         console.print(Rule("measured", align="left", style="dim"))
-        console.print(_figures(diagnosis))
+        console.print(_figures(diagnosis, verbose=verbose))
     for reason, names in _undone(diagnosis).items():
         console.print(Text(f"not looked at: {', '.join(names)}: {reason}", "yellow"))
     console.print(Text(_how(diagnosis), "dim"))
 
 
-def as_text(diagnosis: Diagnosis) -> str:
+def as_text(diagnosis: Diagnosis, *, verbose: bool = False) -> str:
     """A diagnosis as plain text."""
+    return plain(lambda console: show(diagnosis, console, verbose=verbose))
+
+
+def tell(print_to: Callable[[Console], None]) -> None:
+    """Print on a terminal as wide as it is; elsewhere as plain text, wide enough for the code to be copied whole."""
+    if sys.stdout.isatty():
+        print_to(Console())
+    else:
+        sys.stdout.write(plain(print_to) + "\n")
+        sys.stdout.flush()
+
+
+def plain(print_to: Callable[[Console], None]) -> str:
+    """What is printed, as text without colours, and without the spaces that fill up lines."""
     out = io.StringIO()
-    show(diagnosis, Console(file=out, width=WIDTH, color_system=None, legacy_windows=False))
-    return out.getvalue().rstrip()
+    print_to(Console(file=out, width=WIDTH, color_system=None, legacy_windows=False))
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
 def counts(diagnosis: Diagnosis) -> str:
@@ -58,6 +84,12 @@ def place_and_line(place: Place) -> tuple[str, str]:
     """Where something is, as short as it can be said from here, and what stands there."""
     shown = str(place).replace(place.file, _short(place.file), 1) if place.file else str(place)
     return shown, linecache.getline(place.file, place.line).strip() if place.line else ""
+
+
+def first_place(finding: Finding) -> str:
+    """The title, and where it is."""
+    where = f": {place_and_line(finding.where[0])[0]}" if finding.where else ""
+    return f"{finding.title}{where}"
 
 
 def _short(file: str) -> str:
@@ -88,7 +120,9 @@ def _undone(diagnosis: Diagnosis) -> dict[str, list[str]]:
 def _how(diagnosis: Diagnosis) -> str:
     done = sum(check.outcome == "done" for check in diagnosis.checks)
     more = "   procession explain CODE tells more of one" if diagnosis.findings else ""
-    return f"{done} of {len(diagnosis.checks)} checks in {diagnosis.seconds:.1f} s{more}"
+    asked, length = diagnosis.figures.get("items asked for"), diagnosis.figures.get("items")
+    seen = f", on {asked} of {length:,} items" if asked and length else f", on {asked} items" if asked else ""
+    return f"{done} of {len(diagnosis.checks)} checks in {diagnosis.seconds:.1f} s{seen}{more}"
 
 
 def _head(finding: Finding) -> Text:
@@ -126,7 +160,8 @@ class _Code:
         self._text = text
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        yield Syntax(fitted(self._text, options.max_width), "python", theme="ansi_dark", background_color="default")
+        text = fitted(self._text, options.max_width)
+        yield Syntax(text, "python", theme="ansi_dark", background_color="default", word_wrap=True)
 
 
 def fitted(text: str, width: int) -> str:
@@ -143,9 +178,11 @@ def _fitted(line: str, width: int) -> list[str]:
     return [indent + each for each in [*wrapped, *filter(None, [statement])]]
 
 
-def _figures(diagnosis: Diagnosis) -> RenderableType:
+def _figures(diagnosis: Diagnosis, *, verbose: bool) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     for name, value in diagnosis.figures.items():
+        if not verbose and name not in MOST_WANTED:
+            continue
         grid.add_row(label(name), told(name, value))
     parts: list[RenderableType] = [grid]
     if diagnosis.profile:
