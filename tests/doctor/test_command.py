@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from procession.doctor import Diagnosis
+from procession.doctor.codes import CODES
 from procession.doctor.consulting import consult
 from tests.support import environment, finished
 
@@ -101,9 +102,35 @@ def test_a_target_is_an_instance_a_class_or_a_function(target: str, folder: Path
     }
 
 
+def test_what_a_function_raises_is_not_blamed_on_the_import(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import sys\n\ndef main():\n    sys.exit('no data')\n")
+    (finding,) = diagnosed(tmp_path, "train.py:main")["findings"]
+    assert finding["code"] == "PRC722"
+    assert finding["evidence"] == "calling main() raised SystemExit: no data"
+    assert finding["where"][0]["line"] == 4
+
+
+def test_code_is_never_cut_off(folder: Path) -> None:
+    for columns in ("40", "80", "200"):
+        for code in ("PRC305", "PRC702", "PRC103"):
+            done = finished([*EXPLAIN, code], folder, COLUMNS=columns)
+            assert done.returncode == 0
+            for line in filter(lambda each: not each.startswith("#"), CODES[code].fix.splitlines()):
+                statement = line.partition("  #")[0].strip()
+                assert "".join(statement.split()) in "".join(done.stdout.split())
+            assert not any(line.endswith(" ") for line in done.stdout.splitlines())
+
+
+def test_a_job_that_reads_json_is_told_why_it_failed(folder: Path) -> None:
+    done = finished([*DOCTOR, "data.py:Holds", "--json"], folder)
+    assert json.loads(done.stdout)["findings"]
+    place = f"data.py:{line_of('self.lines =')} in Holds.__init__, source.lines"
+    assert f"procession: error PRC101 A part of the source cannot be sent to worker processes: {place}" in done.stderr
+
+
 REFUSED = {
     "data.py": "'data.py' names no source: write path/to/file.py:name or package.module:name",
-    "data.py:Clear": "data.py has no 'Clear'. It has Clean, Holds, Kills, Stuck, Doubles, Needs, clean",
+    "data.py:Clear": "data.py has no 'Clear'. It has Clean, Holds, Kills, Stuck, Doubles, Needs, clean, made",
     "date.py:Clean": "there is no file 'date.py'",
     "no.such:Clean": "there is no module 'no' for 'no.such:Clean'",
     "data.py:Needs": "data.py:Needs needs folder, size: name an instance, or a function without arguments that returns",

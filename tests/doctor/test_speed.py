@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from procession.config import usable_cores
-from procession.doctor.check import Chart, Results
+from procession.doctor.check import Chart, Failed, Results
 from procession.doctor.checks.speed import Pace, by_threads, by_workers, judge, pace
 from procession.doctor.seen.batch import form
 from procession.doctor.seen.probe import Probed
@@ -81,6 +81,20 @@ def test_a_line_that_takes_most_of_the_time() -> None:
     assert (finding.code, finding.where[0].line) == ("PRC605", 3)
     assert finding.evidence == "80% of the time is spent in `from __future__ import annotations`"
     assert chart.profile[0] == (f"{__file__}:3", "from __future__ import annotations", 0.8)
+
+
+def test_items_that_fail_in_threads_are_told() -> None:
+    seen = {pace: Pace((0.01,) * 10, 0.1, 0.0), by_threads: Failed(ValueError("'igure' is not in list"))}
+    (finding,) = judge(item_of(), Results(seen, {}))
+    assert (finding.code, finding.severity) == ("PRC606", "note")
+    assert finding.evidence == f"with {CORES} threads: ValueError: 'igure' is not in list"
+
+
+def test_a_busy_machine_is_no_reason_to_do_without_workers() -> None:
+    chart = item_of()
+    chart.figures["load of the machine"] = CORES + 4.0
+    seen = {pace: Pace((0.03,) * 10, 0.3, 0.0), by_threads: 33.0, by_workers: 30.0}
+    assert list(judge(chart, Results(seen, {}))) == []
 
 
 def test_nothing_is_said_of_what_could_not_be_measured() -> None:

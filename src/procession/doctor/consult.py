@@ -18,9 +18,13 @@ from procession.doctor.examine import examine
 from procession.doctor.findings import Diagnosis, Finding
 from procession.doctor.runtime import UNLOADED
 from procession.doctor.seen.probe import raised
-from procession.doctor.target import TargetError, load
+from procession.doctor.target import CALLED, TargetError, load
 from procession.engine.shutdown import die_with_parent
 from procession.engine.stacks import STACK_SIGNAL
+
+A_FUNCTION = """\
+def source():                       # a function that only returns the source: procession doctor train.py:source
+    return Photos("photos", batch_size=32)"""
 
 
 def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any]) -> None:
@@ -55,6 +59,9 @@ def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any
 def _unloaded(error: BaseException) -> Finding:
     told = raised(error, error)
     lines = "".join(traceback.format_exception_only(error)).strip()
+    called = next((note for note in getattr(error, "__notes__", ()) if note.startswith(CALLED)), "")
+    if called:
+        return UNLOADED.found(f"{called} raised {lines}", told.place, fix=A_FUNCTION)
     return UNLOADED.found(f"its import raised {lines}", told.place)
 
 

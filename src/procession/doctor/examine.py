@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,7 @@ def examine(
         )
     except (SourceTypeError, EmptySourceError) as error:
         return Diagnosis(name, (finding_for(error),), seconds=time.monotonic() - start)
+    chart.figures["load of the machine"] = os.getloadavg()[0]
     findings: list[Finding] = []
     stopped: Finding | None = None
     results = Results({}, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from procession.doctor.catalogue import CASES
@@ -74,6 +74,7 @@ class Match:
 
     case: Case
     sign: str  # the part of the text that says so
+    sure: bool = True  # else by words in common only
 
 
 def explain(text: str) -> list[Match]:
@@ -98,7 +99,7 @@ def explain(text: str) -> list[Match]:
     first = sorted(named, key=lambda case: (by_sign.get(case, NOTHING)[0], common[case][0]), reverse=True)
     others = _best({case: found for case, found in by_sign.items() if case not in named})
     matches = [*(Match(case, named[case]) for case in first), *others]
-    return matches or _best(_likely(common, total))[:MOST_BY_WORDS]
+    return matches or [replace(each, sure=False) for each in _best(_likely(common, total))[:MOST_BY_WORDS]]
 
 
 def _best(found: dict[Case, Found]) -> list[Match]:

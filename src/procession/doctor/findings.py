@@ -67,7 +67,7 @@ class Checked:
     reason: str = ""  # why not all of it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Diagnosis:
     """What `procession doctor` prints, as a plain value.
 
@@ -114,6 +114,18 @@ class Diagnosis:
         checks = tuple(Checked(**each) for each in values["checks"])
         profile = tuple((place, line, share) for place, line, share in values["profile"])
         return cls(**{**values, "findings": tuple(findings), "checks": checks, "profile": profile})
+
+    def __repr__(self) -> str:
+        """`Diagnosis('Photos', 1 error, 2 notes)`; `print` it to read it."""
+        from procession.doctor.telling.text import counts
+
+        return f"Diagnosis({self.target!r}, {counts(self) or 'nothing found'})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page, in a frame of its own."""
+        from procession.doctor.telling.page import frame
+
+        return frame(self)
 
     def __str__(self) -> str:
         """What the command prints, without colours."""

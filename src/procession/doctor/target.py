@@ -13,6 +13,7 @@ import cloudpickle
 
 from procession.errors import ProcessionError
 
+CALLED = "calling"  # how the note begins on what a call of the target raised
 FORMS = "path/to/file.py:name or package.module:name"
 
 
@@ -83,7 +84,11 @@ def _called(value: Any, target: str) -> Any:
             f"{target} needs {', '.join(needed)}: name an instance, or a function without arguments that returns "
             f"one, such as `def source(): return {value.__name__}(...)`"
         )
-    return value()
+    try:
+        return value()
+    except (Exception, SystemExit) as error:
+        error.add_note(f"{CALLED} {value.__name__}()")
+        raise
 
 
 def _parameters(value: Any) -> dict[str, inspect.Parameter]:
@@ -94,10 +99,14 @@ def _parameters(value: Any) -> dict[str, inspect.Parameter]:
 
 
 def _there_are(module: Any) -> str:
-    names = [name for name, value in vars(module).items() if _is_source(value) or hasattr(value, "__getitem__")]
-    own = [name for name in names if not name.startswith("_")]
-    return f"It has {', '.join(own[:8])}" if own else "It has nothing that looks like a source"
+    public = [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
+    sources = [name for name, value in public if _is_source(value)]
+    makers = [name for name, value in public if inspect.isfunction(value) and value.__module__ == module.__name__]
+    found = [*sources, *makers]
+    return f"It has {', '.join(found[:12])}" if found else "It has nothing that looks like a source"
 
 
 def _is_source(value: Any) -> bool:
-    return inspect.isclass(value) and hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    """An instance or class of one's own that can be indexed: a list of paths or a name is none."""
+    kind = value if inspect.isclass(value) else type(value)
+    return kind.__module__ != "builtins" and hasattr(kind, "__getitem__") and hasattr(kind, "__len__")

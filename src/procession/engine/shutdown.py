@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import io
 import math
 import os
 import select
@@ -56,11 +58,23 @@ def flush() -> None:
             stream.flush()
 
 
+def flush_files() -> None:
+    """Write out what is still in the buffers of files, which nobody closes in a process that ends at once.
+
+    Those that were open before the fork are the template's: they are frozen, and so not among these.
+    """
+    for each in gc.get_objects():
+        if isinstance(each, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            with contextlib.suppress(Exception):  # closed, detached, or of a kind that raises anything
+                each.flush()
+
+
 def leave(status: int) -> NoReturn:
     """End this process as multiprocessing's children do: their own children first, no atexit of the frameworks."""
     with contextlib.suppress(BaseException):
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
             util._exit_function()
+        flush_files()
     flush()
     os._exit(status)

@@ -146,3 +146,29 @@ class Crashes:
         if i == 15:
             ctypes.string_at(0)  # planted: PRC701
         return self.x[4 * i : 4 * i + 4]
+
+
+class RunsOutOfRows:
+    """It counts batches that are not there: a slice behind the end is empty, and raises nothing."""
+
+    def __init__(self) -> None:
+        self.rows = np.arange(256, dtype=np.float32).reshape(64, 4)
+
+    def __len__(self) -> int:
+        return len(self.rows) // 4 + 2  # planted: PRC311
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.rows[4 * i : 4 * i + 4]
+
+
+class ReturnsSamples:
+    """One picture and its label: no batch."""
+
+    def __init__(self) -> None:
+        self.pictures = np.zeros((24, 8, 8, 3), np.float32)
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        return self.pictures[i], i % 3  # planted: PRC308

@@ -11,7 +11,7 @@ from procession import tree
 from procession.doctor.check import Chart, Check, Patient, Results
 from procession.doctor.checks import failures, forms
 from procession.doctor.code.assigned import last_return
-from procession.doctor.findings import Finding
+from procession.doctor.findings import Code, Finding
 from procession.doctor.runtime import BATCH, DIED, STALLED
 from procession.doctor.seen.batch import Form
 from procession.engine.collate import whole
@@ -82,6 +82,19 @@ def _wide(path: str, leaf: Any) -> Wide | None:
     return Wide(path, value.nbytes, largest < (EXACT if whole_numbers else LARGEST))
 
 
+SAMPLES = Code(
+    "PRC308",
+    "Items look like samples, and are read as batches",
+    "warning",
+    why="Without `batch_size` an item is a batch, whose arrays have a row for each sample. A label that is one number "
+    "has no rows: `fit` fails, or takes the first axis of one picture for the samples.",
+    fix="""\
+loader = procession.Loader(source, batch_size=32)       # the workers stack samples
+# and for the doctor: procession doctor train.py:source --batch-size 32""",
+    how="The shapes of some items are looked at: arrays beside single numbers.",
+)
+
+
 def judge(chart: Chart, results: Results) -> Iterator[Finding]:
     """What is wrong with the items that were asked for."""
     yield from failures.judge(chart)
@@ -91,9 +104,19 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
     made = {
         i: probed.form for i, probed in chart.probes.items() if probed.form is not None and not _is_none(probed.form)
     }
+    if chart.batch_size is None and made and all(map(_is_sample, made.values())):
+        first = next(iter(made.values())).leaves
+        shapes = ", ".join(str(leaf.shape) if leaf.shape else "one number" for leaf in first[:4])
+        yield SAMPLES.found(f"the parts of an item are: {shapes}", *filter(None, [last_return(chart)]))
+        return
     yield from forms.judge(chart, made)
     yield from forms.wide(chart, made, [each for parcel in parcels for each in parcel.wide if each.fits])
     yield from _pickled_parts(chart, parcels)
+
+
+def _is_sample(form: Form) -> bool:
+    numbers = [leaf for leaf in form.leaves if leaf.dtype]
+    return any(leaf.shape for leaf in numbers) and any(not leaf.shape for leaf in numbers)
 
 
 def _is_none(form: Form) -> bool:
@@ -150,7 +173,18 @@ def _pickled_parts(chart: Chart, parcels: list[Parcelled]) -> Iterator[Finding]:
 CHECK = Check(
     "batches",
     "Does each item come, in the same form, and what does it cost to deliver it?",
-    (failures.RAISED, BATCH, forms.DIFFERS, forms.WIDE, forms.LAST, forms.PICKLED, forms.TENSORS, DIED, STALLED),
+    (
+        failures.RAISED,
+        BATCH,
+        SAMPLES,
+        forms.DIFFERS,
+        forms.WIDE,
+        forms.LAST,
+        forms.PICKLED,
+        forms.TENSORS,
+        DIED,
+        STALLED,
+    ),
     (delivery,),
     judge,
 )

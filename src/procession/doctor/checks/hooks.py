@@ -12,7 +12,7 @@ from procession import sources
 from procession.capture.pickling import pickled
 from procession.capture.views import segment_of
 from procession.doctor.check import Chart, Check, Patient, Results
-from procession.doctor.code.reading import Reading, read
+from procession.doctor.code.reading import Reading, is_users_file, read
 from procession.doctor.code.writes import Write, writes
 from procession.doctor.findings import Code, Finding, Place
 from procession.doctor.seen.changes import Change, Snapshot, attributes
@@ -148,14 +148,20 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
         chart.figures[f"{hook.name}: seconds"] = hook.seconds
         chart.figures[f"{hook.name}: bytes that it changes"] = sum(size for size, _ in hook.sizes.values())
         if hook.error is not None:
-            evidence = f"{hook.name}: `{hook.error.line}` raises {hook.error}"
-            yield RAISES.found(evidence, hook.error.place, fix=_tried(chart))
+            yield _raises(chart, hook.name, hook.error)
     yield from _elsewhere(chart, called, written)
     yield from _large(called, written)
 
 
-def _tried(chart: Chart) -> str:
-    return RAISES.fix.replace("Photos", type(chart.source).__name__)
+def _raises(chart: Chart, name: str, error: Raised) -> Finding:
+    """What a hook raised; by the call itself, if it takes arguments."""
+    own = next((reading.place() for reading in chart.hook_code if reading.name.endswith(name)), None)
+    if own is not None and not is_users_file(error.place.file, chart.source):
+        return RAISES.found(
+            f"calling {name}() raises {error}: it is called without arguments", own, fix=f"def {name}(self):"
+        )
+    fix = RAISES.fix.replace("Photos", type(chart.source).__name__)
+    return RAISES.found(f"{name}: `{error.line}` raises {error}", error.place, fix=fix)
 
 
 def _elsewhere(chart: Chart, called: list[Called], written: list[Write]) -> Iterator[Finding]:

@@ -153,12 +153,33 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
     seen: Ends | None = results.of(end_of_source)
     if seen is not None:
         yield from _changes(chart, seen)
-    ends = behind_the_end(chart)
+    ends, empty = behind_the_end(chart), _empty_ends(chart)
     if ends:
         yield _too_long(chart, seen, ends)
+    elif empty:
+        yield TOO_LONG.found(
+            f"len() is {chart.length:,}; source[{empty[0]}] and what comes behind it has no rows: "
+            f"{len(empty)} of {len(chart.probes)} items that were asked for",
+            *_length_places(chart),
+            title="The last items are empty",
+            why="A slice behind the end is empty, and raises nothing: `fit` gets batches of no rows, with which layers "
+            "and losses fail in odd ways.",
+        )
     elif seen is not None and seen.behind:
         yield from _too_short(chart, seen)
     yield from _steps(chart)
+
+
+def _empty_ends(chart: Chart) -> list[int]:
+    """The last of the items that were asked for, if they alone have no rows."""
+    found: list[int] = []
+    for index in sorted(chart.probes, reverse=True):
+        form = chart.probes[index].form
+        rows = [leaf.shape[0] for leaf in form.leaves if leaf.shape] if form is not None else []
+        if not rows or max(rows):
+            break
+        found.insert(0, index)
+    return found if len(found) < len(chart.probes) and chart.length is not None else []
 
 
 def _too_long(chart: Chart, seen: Ends | None, ends: tuple[int, ...]) -> Finding:

@@ -43,7 +43,8 @@ GLOBALS = Code(
     "Threads share them, so that numbers depend on who draws first; and in other loaders, forked workers all start "
     "with the same numbers.",
     fix="""\
-rng = procession.rng()                      # by (seed, epoch, index) with every executor, threads too
+# Nothing, with worker processes. For threads, in a source that only a Loader reads:
+rng = procession.rng()                      # by (seed, epoch, index) with every executor
 flip = rng.random() < 0.5                   # instead of np.random.rand() < 0.5""",
     how="The states of the generators of random, numpy, torch and TensorFlow are compared before and after each item.",
 )

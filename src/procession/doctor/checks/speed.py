@@ -16,6 +16,7 @@ from procession.doctor.check import Chart, Check, Patient, Results
 from procession.doctor.findings import Code, Finding, Place
 from procession.doctor.seen.profile import MOST_ITEMS, Profile, gil_held, make_for, profiled
 from procession.doctor.telling.figures import seconds as shown
+from procession.errors import WorkerDiedError
 from procession.order.sharding import Shard
 from procession.stream import Stream
 
@@ -25,6 +26,7 @@ MOST_WORKERS = 64  # that are advised
 WAITS = 0.5  # share of an item's time off the CPU from which it waits
 LEAST_WAIT = 0.0005  # s: an item that takes less gains nothing from company
 SLOW = 0.05  # s: an item that holds up others
+HANDED_OVER = 0.002  # s: an item that takes longer is not held up by being handed over
 GAIN = 1.3  # times as fast, from which another way is worth a word
 UNEVEN = 5.0  # times the median
 
@@ -65,6 +67,17 @@ SPREAD = Code(
 loader = procession.Loader(source, prefetch=16)         # more batches ready before it, for more memory
 loader = procession.Loader(source, ordered=False)       # or as they become ready, each once""",
     how="Some items are each made in a process of their own; the second time counts, without what was imported.",
+)
+UNSAFE = Code(
+    "PRC606",
+    "Items fail when threads make them",
+    "note",
+    why="Something in the source is used by several threads at once: a file's position, a buffer, a cache. Worker "
+    "processes each have their own, and are the default; `fit(workers=2)` alone means threads.",
+    fix="""\
+loader = procession.Loader(source, executor="processes")    # the default
+self.lock = threading.Lock()                                # or one thread at a time: with self.lock: ...""",
+    how="Several threads make items at the same time, which one after the other do not fail.",
 )
 PROFILE = Code(
     "PRC605",
@@ -175,6 +188,10 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
             chart.figures["GIL held share"] = held
         if workers is not None:
             yield from _executors(chart, measured, busy, threads, workers)
+        failed = results.failed(by_threads)
+        if failed is not None and not isinstance(failed.error, WorkerDiedError):
+            error = failed.error
+            yield UNSAFE.found(f"with {usable_cores()} threads: {type(error).__name__}: {error}", *_item(chart))
     yield from _lines(chart, results.of(profiled))
 
 
@@ -197,10 +214,12 @@ def _executors(chart: Chart, measured: Pace, busy: float, threads: float | None,
         way = "threads" if threads and threads > 0.8 * workers else "processes"
         evidence = f"{busy:.0%} of the {shown(item)} that an item takes are spent on the processor; {told}"
         yield WAITING.found(evidence, *_item(chart), fix=WAITING.fix.format(workers=count, executor=way))
+    elif chart.figures.get("load of the machine", 0.0) > cores and item > HANDED_OVER:
+        return  # what others take, nobody can give to workers: they may do better
     elif threads and threads > GAIN * max(serial, workers):
         title = "Threads are faster for this source than processes"
         yield NO_GAIN.found(told, *_item(chart), title=title, fix=BY_THREADS)
-    elif workers < 1.1 * serial:
+    elif workers < 1.1 * serial and item < HANDED_OVER:
         yield NO_GAIN.found(f"an item takes {shown(item)}; {told}", *_item(chart))
     elif threads and threads < 0.7 * workers:
         yield GIL.found(told, *_item(chart))
@@ -242,7 +261,7 @@ def _lines(chart: Chart, profile: Profile | None) -> Iterator[Finding]:
 CHECK = Check(
     "speed",
     "What does an item cost, and what would workers make of it?",
-    (NO_GAIN, GIL, WAITING, SPREAD, PROFILE),
+    (NO_GAIN, GIL, WAITING, SPREAD, PROFILE, UNSAFE),
     (),
     judge,
     alone=(pace, profiled, gil_held, by_threads),

@@ -171,4 +171,5 @@ def started(seen: Seen) -> Iterator[Finding]:
         )
         places = dict.fromkeys(Place(start.file, start.line, start.function) for start, _ in told)
         after = f"; still running afterwards: {' and '.join(left)}" if left else ""
-        yield STARTS.found(f"{shown}{after}", *places)
+        once = all(count == 1 for _, count in told)  # a pool that is made when it is first used
+        yield STARTS.found(f"{shown}{after}", *places, severity="note" if once else "warning")

@@ -54,7 +54,8 @@ def __getstate__(self):                 # what travels
 
 def __getitem__(self, i):
     if self.log is None:                # a file for each worker
-        self.log = open(f"log-{procession.worker_info().index}.txt", "a")
+        name = f"log-{procession.worker_info().index}.txt"
+        self.log = open(name, "a", buffering=1)     # line by line: a worker may be killed
     ...""",
     how="The source is pickled as for training, which looks at the mode of each file, archive and database.",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,19 +18,24 @@ from procession.doctor.explain import explain
 from procession.doctor.findings import Code
 from procession.doctor.telling.text import code as written
 
-Known = Code | Case
+
+class Known(NamedTuple):
+    """Something that is known about a text."""
+
+    what: Code | Case
+    sure: bool = True  # else it is only similar
 
 
 def answers(text: str, *, most: int | None = 3) -> list[Known]:
     """Return what is known about a text, the best first: its codes, then at most so many cases."""
-    quoted = [CODES[number] for number in dict.fromkeys(re.findall(r"PRC\d{3}", text)) if number in CODES]
-    cases = [match.case for match in explain(text)]
+    quoted = [Known(CODES[number]) for number in dict.fromkeys(re.findall(r"PRC\d{3}", text)) if number in CODES]
+    cases = [Known(match.case, match.sure) for match in explain(text)]
     return [*quoted, *(cases if most is None else cases[:most])]
 
 
 def as_json(found: list[Known]) -> str:
     """The same as JSON."""
-    return json.dumps([asdict(each) for each in found], indent=2)
+    return json.dumps([{**asdict(each.what), "sure": each.sure} for each in found], indent=2)
 
 
 def show(found: list[Known], console: Console) -> None:
@@ -39,7 +45,9 @@ def show(found: list[Known], console: Console) -> None:
             "Nothing that is known looks like this. Paste more of it (the last lines, the first warning); or have the "
             "source itself looked at: procession doctor train.py:name"
         )
-    for each in found:
+    if found and not found[0].sure:
+        console.print("Nothing that is known says just this. It may be one of these:\n")
+    for each in (known.what for known in found):
         head, rows = _code(each) if isinstance(each, Code) else _case(each)
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)

@@ -58,6 +58,11 @@ def page(diagnosis: Diagnosis) -> str:
     )
 
 
+def frame(diagnosis: Diagnosis) -> str:
+    """The page in a frame, for a notebook, whose own styles it shall not touch."""
+    return f'<iframe srcdoc="{escape(page(diagnosis))}" style="width: 100%; height: 40rem; border: 0"></iframe>'
+
+
 def _finding(finding: Finding) -> str:
     where = ""
     for place in finding.where:
