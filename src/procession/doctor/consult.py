@@ -58,8 +58,8 @@ def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any
 
 def _unloaded(error: BaseException) -> Finding:
     told = raised(error, error)
-    lines = "".join(traceback.format_exception_only(error)).strip()
     called = next((note for note in getattr(error, "__notes__", ()) if note.startswith(CALLED)), "")
+    lines = "".join(traceback.format_exception_only(error)).replace(called, "").strip()
     if called:
         return UNLOADED.found(f"{called} raised {lines}", told.place, fix=A_FUNCTION)
     return UNLOADED.found(f"its import raised {lines}", told.place)
