@@ -515,3 +515,24 @@ def test_a_loader_that_closes_ends_the_template_that_is_stuck_in_its_source() ->
     closing.join()
     with Loader(Made(abs, 4), workers=1) as other:
         assert list(other) == [0, 1, 2, 3]
+
+
+def test_what_workers_have_written_is_there_when_the_loader_is_closed(tmp_path: Path) -> None:
+    class Logs:
+        """Each worker writes to a file of its own, and never closes it."""
+
+        log: Any = None
+
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, i: int) -> int:
+            if self.log is None:
+                self.log = (tmp_path / str(os.getpid())).open("w")
+            self.log.write(f"{i}\n")
+            return i
+
+    with Loader(Logs(), workers=2) as loader:
+        list(loader)
+    lines = [line for path in tmp_path.iterdir() for line in path.read_text().split()]
+    assert sorted(map(int, lines)) == list(range(8))

@@ -52,6 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ScriptError, TargetError) as error:
         print(f"procession: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if options.command == "run":  # a script's own end is shown as python shows it
+            raise
+        return 130
+    except OSError as error:
+        if options.command == "run" or error.filename is None:
+            raise
+        print(f"procession: {error}", file=sys.stderr)
+        return 2
     return status
 
 

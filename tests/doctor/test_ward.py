@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from procession import ConfigError
 from procession.doctor.check import Chart, Check, Patient, Results, candidates
+from procession.doctor.checks import batches, hooks
 from procession.doctor.examine import examine
 from procession.doctor.findings import Diagnosis
 from tests.support import Made
@@ -99,7 +103,7 @@ def test_an_observation_that_is_lost_does_not_keep_the_others() -> None:
     assert "longer than" in stalled or "timeout" in stalled.lower()
     assert raised == "by the observation"
     assert diagnosis.checks[0].outcome == "partly"
-    assert not diagnosis.findings
+    assert {finding.code for finding in diagnosis.findings} == {"PRC721"}
 
 
 def test_a_judgement_that_fails_is_told_and_does_not_keep_the_others() -> None:
@@ -113,7 +117,7 @@ def test_a_judgement_that_fails_is_told_and_does_not_keep_the_others() -> None:
     checks = [Check("fails", "?", (), (), fails), Check("works", "?", (), (), works)]
     diagnosis = examine(Made(abs, 3), checks=checks)
     assert [finding.code for finding in diagnosis.findings] == ["PRC720"]
-    assert diagnosis.figures == {"worked": True}
+    assert diagnosis.figures["worked"] is True
     assert [check.outcome for check in diagnosis.checks] == ["not done", "done"]
 
 
@@ -124,3 +128,87 @@ def test_candidates_are_both_ends_and_some_between(length: int | None) -> None:
     assert all(0 <= index < (length or 16) for index in found)
     if length is not None:
         assert {0, length - 1} <= set(found)
+
+
+class Hooked:
+    """Its hook does something."""
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+        self.left: Any = None
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, i: int) -> Any:
+        return np.full((4, 2), i, np.float32)
+
+    def on_epoch_end(self) -> None:
+        self.left = self.what()
+
+
+def leaves_a_generator() -> Any:
+    return (k for k in range(3))
+
+
+def test_a_hook_that_leaves_what_cannot_be_sent() -> None:
+    (finding,) = examine(Hooked(leaves_a_generator), checks=[hooks.CHECK]).of("error")
+    assert (finding.code, finding.where[0].attribute) == ("PRC210", "source.left")
+    assert "after on_epoch_end, source.left is a generator" in finding.evidence
+
+
+def test_a_hook_that_does_not_return() -> None:
+    (finding,) = examine(Hooked(never), checks=[hooks.CHECK], limit=1.0).of("error")
+    assert (finding.code, finding.title) == ("PRC702", "An epoch hook does not return")
+    assert (finding.where[0].file, finding.where[0].function) == (__file__, "never")
+
+
+class NoLength(Made):
+    def __len__(self) -> int:
+        raise RuntimeError("no index file")
+
+
+def test_a_length_that_raises() -> None:
+    (finding,) = examine(NoLength(abs, 1)).of("error")
+    assert finding.code == "PRC313"
+    assert "RuntimeError: no index file" in finding.evidence
+
+
+def test_an_item_that_raises_keyboard_interrupt_is_a_finding() -> None:
+    def interrupts(i: int) -> Any:
+        if i == 2:
+            raise KeyboardInterrupt("by the source")
+        return np.zeros((2, 2))
+
+    (finding,) = examine(Made(interrupts, 4), checks=[batches.CHECK]).of("error")
+    assert finding.code == "PRC301"
+    assert "source[2]" in finding.evidence and "KeyboardInterrupt: by the source" in finding.evidence
+
+
+def test_what_a_process_was_lost_over_is_told_by_the_users_index() -> None:
+    def leaves(i: int) -> Any:
+        return sys.exit("no file") if i == 3 else np.zeros((2, 2))
+
+    (finding,) = examine(Made(leaves, 8), checks=[batches.CHECK]).of("error")
+    assert finding.code == "PRC705"
+    assert re.findall(r"source\[(\d+)\]", finding.evidence) == ["3"]
+
+
+def test_evidence_is_bounded() -> None:
+    def shouts(i: int) -> Any:
+        raise ValueError("x" * 3_000_000)
+
+    (finding,) = examine(Made(shouts, 4), checks=[batches.CHECK]).of("error")
+    assert len(finding.evidence) < 4000
+
+
+@pytest.mark.parametrize(("batch_size", "limit"), [(0, 1.0), (-4, 1.0), (2.5, 1.0), (None, 0), (None, float("nan"))])
+def test_options_out_of_range(batch_size: Any, limit: float) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size|limit"):
+        examine(Made(abs, 4), batch_size=batch_size, limit=limit)
+
+
+def test_the_verdict_says_what_was_not_looked_at() -> None:
+    diagnosis = examine(Made(lambda i: np.full(2, i), 4), checks=[Check("some", "?", (), (raises,), lambda *_: [])])
+    assert str(diagnosis).startswith("Made Nothing was found, but not all could be looked at: see below.")
+    assert "not looked at: some: ValueError: by the observation" in str(diagnosis)

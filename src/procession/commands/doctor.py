@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
             progress=lambda text: status.update(f"procession doctor: {text}"),
         )
     if options.html is not None:
-        options.html.write_text(page(diagnosis), encoding="utf-8")
+        options.html.write_text(page(diagnosis), encoding="utf-8", errors="backslashreplace")
         print(f"procession: written to {options.html}", file=sys.stderr)
     failing = () if options.fail_on == "never" else diagnosis.at_least(options.fail_on)
     if options.json:

@@ -10,6 +10,7 @@ observations (of all checks, each made once)          judgements (pure)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from procession.doctor.findings import Code, Finding
 from procession.engine.generators import Generators
 from procession.engine.hooks import Hooks
 from procession.engine.own_generators import OwnGenerators
+from procession.errors import ConfigError
 from procession.flows import Flow
 from procession.order.randomness import Place, here, left
 from procession.sources import Arrays
@@ -63,11 +65,15 @@ class Patient:
         token = here(place)
         self.generators.seed(place)
         try:
-            if isinstance(self.source, Arrays):
-                return tree.map_leaves(lambda array: array[index], self.source.arrays)
-            return self.source[index]
+            return self.asked(index)
         finally:
             left(token)
+
+    def asked(self, index: int) -> Any:
+        """What an index gives, with the generators as they are."""
+        if isinstance(self.source, Arrays):
+            return tree.map_leaves(lambda array: array[index], self.source.arrays)
+        return self.source[index]
 
 
 Observation = Callable[[Patient], Any]  # returns plain values; raises what it could not bear
@@ -153,6 +159,18 @@ class Check(NamedTuple):
     judge: Callable[[Chart, Results], Iterable[Finding]]
     alone: tuple[Observation, ...] = ()  # made one after the other, with nothing beside: they measure
     trials: tuple[Callable[[Chart], Any], ...] = ()  # made by the diagnosing process, each with workers of its own
+
+
+def check_options(batch_size: int | None, limit: float) -> None:
+    """Check what a diagnosis is asked for.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+    """
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ConfigError(f"batch_size must be None (items are batches) or an int of at least 1; got {batch_size!r}")
+    if not 0 < limit < math.inf:
+        raise ConfigError(f"limit must be a number of seconds above 0; got {limit!r}")
 
 
 def each_once(observations: Iterable[Observation]) -> list[Observation]:

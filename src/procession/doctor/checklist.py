@@ -5,6 +5,7 @@ from __future__ import annotations
 from procession.doctor.check import Check
 from procession.doctor.checks import (
     batches,
+    descriptors,
     frameworks,
     hooks,
     length,
@@ -23,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     length.CHECK,
     frameworks.CHECK,
     memory.CHECK,
+    descriptors.CHECK,
     limits.CHECK,
     speed.CHECK,
     purity.CHECK,

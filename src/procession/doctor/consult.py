@@ -7,16 +7,18 @@ command ──starts──► this process: load TARGET ─► examine ─► Wa
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
 import time
 import traceback
+from dataclasses import replace
 from typing import Any
 
 from procession.doctor.examine import examine
-from procession.doctor.findings import Diagnosis, Finding
-from procession.doctor.runtime import UNLOADED
+from procession.doctor.findings import Diagnosis, Finding, Place
+from procession.doctor.runtime import BROKEN, UNLOADED
 from procession.doctor.seen.probe import raised
 from procession.doctor.target import CALLED, TargetError, load
 from procession.engine.shutdown import die_with_parent
@@ -32,7 +34,8 @@ def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any
     die_with_parent(parent)
     faulthandler.enable(stack)
     faulthandler.register(STACK_SIGNAL, stack)
-    os.dup2(2, 1)  # what the target prints, and the workers that import it, is not the diagnosis
+    with contextlib.suppress(OSError):  # it has been closed
+        os.dup2(2, 1)  # what the target prints, and the workers that import it, is not the diagnosis
     for number in (pipe, stack):
         os.set_inheritable(number, False)
     with os.fdopen(pipe, "w") as out:
@@ -47,17 +50,23 @@ def main(pipe: int, stack: int, parent: int, target: str, options: dict[str, Any
         except TargetError as error:
             tell("refused", str(error))
             return
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # KeyboardInterrupt may be the target's own
             diagnosis = Diagnosis(target, (_unloaded(error),), seconds=time.monotonic() - start)
         else:
             tell("loaded", time.monotonic() - start)
             file, _, _ = target.rpartition(":")
-            diagnosis = examine(source, **options, files=(file,), progress=lambda text: tell("progress", text))
+            try:
+                diagnosis = examine(source, **options, files=(file,), progress=lambda text: tell("progress", text))
+            except BaseException as error:
+                told = f"{type(error).__name__}: {error}"
+                diagnosis = Diagnosis(target, (BROKEN.found(f"the diagnosis ended with {told}", severity="error"),))
         tell("diagnosis", {**diagnosis.to_dict(), "target": target})
 
 
 def _unloaded(error: BaseException) -> Finding:
     told = raised(error, error)
+    if isinstance(error, SyntaxError) and error.filename:
+        told = replace(told, place=Place(error.filename, error.lineno or 0))
     called = next((note for note in getattr(error, "__notes__", ()) if note.startswith(CALLED)), "")
     lines = "".join(traceback.format_exception_only(error)).replace(called, "").strip()
     if called:

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from procession.doctor.check import check_options
 from procession.doctor.findings import Diagnosis, Place
 from procession.doctor.runtime import DIED, STALLED, UNLOADED
 from procession.doctor.target import TargetError
-from procession.engine.shutdown import kill
+from procession.engine.shutdown import await_end, kill
 from procession.engine.stacks import StackPipe, shortened, top_line
 
 LOAD_SECONDS = 120.0  # for the import of the target; what trains when it is imported takes longer
+END_SECONDS = 5.0  # for a process that says no more to end by itself
 QUIET_SECONDS = 90.0  # beyond the limit of an observation, that a diagnosis may say nothing
 
 _BOOT = (
@@ -39,7 +41,9 @@ def consult(
 
     Raises:
         TargetError: it names nothing.
+        ConfigError: an option is out of range.
     """
+    check_options(batch_size, limit)
     start = time.monotonic()
     reading, writing = os.pipe()
     stack = StackPipe()
@@ -56,6 +60,8 @@ def consult(
             if found is not None:
                 return found
             words = stack.ask(watch) if listener.overdue else ""
+            if not listener.overdue:  # it has closed the pipe, and is about to end
+                await_end(watch, time.monotonic() + END_SECONDS)
             kill(watch)
             status = process.wait()
         return _lost(target, listener, status, words or stack.read(), time.monotonic() - start)
@@ -100,7 +106,7 @@ class _Listener:
             case {"refused": text}:
                 raise TargetError(text)
             case {"loaded": _}:
-                self.loaded, self.patience = True, self._quiet
+                self.loaded, self.patience, self.doing = True, self._quiet, "looking at the source"
             case {"progress": text}:
                 self.doing = text
                 self._progress(text)

@@ -11,14 +11,14 @@ from typing import Any
 
 from procession import sources
 from procession.capture.pickling import pickled
-from procession.doctor.check import MOST_ITEMS, Chart, Check, Failed, Results, each_once
+from procession.doctor.check import MOST_ITEMS, Chart, Check, Failed, Results, check_options, each_once
 from procession.doctor.checklist import CHECKS
 from procession.doctor.findings import Checked, Diagnosis, Finding, by_weight
-from procession.doctor.runtime import BROKEN, finding_for
-from procession.doctor.seen.probe import probe
+from procession.doctor.runtime import BROKEN, LENGTH, LOST, STALLED, finding_for
+from procession.doctor.seen.probe import probe, raised
 from procession.doctor.ward import Progress, Task, Ward
 from procession.engine.hooks import Hooks
-from procession.errors import CaptureError, EmptySourceError, SourceTypeError
+from procession.errors import EmptySourceError, SourceTypeError, WorkerDiedError
 from procession.flows import Flow
 from procession.partitions import members, opened
 
@@ -38,32 +38,38 @@ def examine(
     progress: Progress = lambda _: None,
 ) -> Diagnosis:
     """See `diagnose`; `files` may call `fit`; `progress` is told what is being done."""
-    start = time.monotonic()
-    name = type(source).__qualname__
+    check_options(batch_size, limit)
+    start, name = time.monotonic(), type(source).__qualname__
     try:
         indexed = opened(source, batch_size)
-        first = _begun(members(indexed)[0])
-        chart = Chart(
-            indexed,
-            first,
-            batch_size,
-            sources.length(first),
-            seed=SEED,
-            limit=limit,
-            start_limit=start_limit,
-            files=files,
-        )
+        several = members(indexed)
+        first = _begun(several[0])
+        length = sources.length(first)
     except (SourceTypeError, EmptySourceError) as error:
         return Diagnosis(name, (finding_for(error),), seconds=time.monotonic() - start)
+    except Exception as error:  # raised by the source's own __len__, which is all that runs here
+        told = raised(error, source)
+        finding = LENGTH.found(f"asked for its length it raised {told}, at `{told.line}`", told.place)
+        return Diagnosis(name, (finding,), seconds=time.monotonic() - start)
+    size = batch_size and min(batch_size, length or batch_size)
+    chart = Chart(indexed, first, size, length, seed=SEED, limit=limit, start_limit=start_limit, files=files)
     chart.figures["load of the machine"] = os.getloadavg()[0]
+    findings, made = _findings(chart, checks, progress)
+    chart.figures |= {"items": length, "items asked for": len(chart.probes) + len(chart.lost)}
+    if len(several) > 1:
+        chart.figures["partitions"] = len(several)
+    seconds = time.monotonic() - start
+    return Diagnosis(name, by_weight(findings), tuple(made), chart.figures, chart.profile, seconds)
+
+
+def _findings(chart: Chart, checks: Sequence[Check], progress: Progress) -> tuple[list[Finding], list[Checked]]:
+    """Observe, and judge."""
     findings: list[Finding] = []
     stopped: Finding | None = None
     results = Results({}, {})
     try:
         _observed(chart, checks, results, progress)
-    except CaptureError:  # for the check of travel to tell
-        pass
-    except Exception as error:  # what the unpickling of the source raised, or a limit of the machine
+    except Exception as error:  # what cannot travel, what its unpickling raised, or a limit of the machine
         stopped = finding_for(error)
     made = []
     for check in checks:
@@ -71,11 +77,15 @@ def examine(
         judged, crash = _judged(check, chart, results)
         findings += judged
         made.append(_checked(check, results, crash))
-    if stopped is not None and all(finding.code != stopped.code for finding in findings):  # else a check says where
+    findings += _lost(chart, checks, results, findings)
+    known = {finding.code for finding in findings}
+    # Else a check says the same, and where; what is open for writing has a code of its own.
+    told = stopped is not None and (
+        stopped.code in known or (stopped.code == "PRC101" and known & {"PRC103", "PRC106"})
+    )
+    if stopped is not None and not told:
         findings.append(stopped)
-    seconds = time.monotonic() - start
-    chart.figures |= {"items": chart.length, "items asked for": len(chart.probes) + len(chart.lost)}
-    return Diagnosis(name, by_weight(findings), tuple(made), chart.figures, chart.profile, seconds)
+    return findings, made
 
 
 def _begun(source: Any) -> Any:
@@ -141,6 +151,25 @@ def _affordable(chart: Chart, seconds: float) -> int:
     if not known:  # all were lost: two others may be better
         return 4
     return max(2, min(MOST_ITEMS, int(seconds * len(known) / max(sum(known), 1e-9))))
+
+
+def _lost(chart: Chart, checks: Sequence[Check], results: Results, told: Sequence[Finding]) -> list[Finding]:
+    """A finding for what ended the process of an observation, or did not let it end, if no check has told of it."""
+    lost: dict[str, list[str]] = {}
+    for observation in each_once(each for check in checks for each in (*check.observations, *check.alone)):
+        failed = results.failed(observation)
+        if failed is not None and isinstance(failed.error, WorkerDiedError):
+            lost.setdefault(failed.error.code, []).append(observation.__name__.replace("_", " "))
+    known = {finding.code for finding in told}
+    return [
+        LOST.found(
+            f"{len(names)} observations ({', '.join(names[:4])}) "
+            + (f"took longer than {chart.limit:g} s" if code == STALLED.number else "ended their process"),
+            *(reading.place() for reading in chart.item_code[:1]),
+        )
+        for code, names in lost.items()
+        if code not in known
+    ]
 
 
 def _judged(check: Check, chart: Chart, results: Results) -> tuple[list[Finding], str]:

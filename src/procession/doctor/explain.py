@@ -20,9 +20,9 @@ WORDS = 10.0  # how many letters of a sign it is worth that all words are in com
 # How much a match counts, by where it ends.
 LAST_ERROR, OTHER_ERROR, CHAINED, ASIDE = 1.0, 0.8, 0.7, 0.15
 _BLOCK = re.compile(
-    r"(?m)^(?=Traceback \(most recent|Exception ignored|The above exception was|During handling of|.*\w*Warning: )"
+    r"(?m)^(?=Traceback \(most recent|Exception ignored|The above exception was|During handling of|.*Warning: )"
 )
-_WARNING = re.compile(r".*\w*Warning: .*(\n[ \t].*)?\n?")
+_WARNING = re.compile(r".*?Warning: .*(\n[ \t].*)?\n?")
 _NO_LETTERS = re.compile(r"\\[A-Za-z0]|\[\^?[^\]]*\]|\{[^}]*\}|\(\?\w*[:)!=<]?|[().*+?|^$\\]")
 
 _STOP = frozenset(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 Severity = Literal["error", "warning", "note"]
+MOST_EVIDENCE = 3000  # characters
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # the gravest first
 
 
@@ -23,6 +24,8 @@ class Code:
 
     def found(self, evidence: str, *where: Place, **changes: Any) -> Finding:
         """A finding under this code; `changes`: of title, severity, why or fix, where this one differs."""
+        if len(evidence) > MOST_EVIDENCE:  # an exception's text may be anything
+            evidence = f"{evidence[:MOST_EVIDENCE]} … ({len(evidence):,} characters)"
         finding = Finding(self.number, self.severity, self.title, where, evidence, self.why, self.fix)
         return replace(finding, **changes) if changes else finding
 

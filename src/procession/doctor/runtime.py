@@ -110,6 +110,19 @@ BROKEN = Code(
     fix="# Please report it, with the source's class and this text.",
     how="Each check is guarded from the others.",
 )
+LOST = Code(
+    "PRC721",
+    "An observation could not be made to its end",
+    "warning",
+    why="Items can be made one by one, and something else fails when several are made in one process: what a check "
+    "looks for there may be there, and is not told.",
+    fix="""\
+# The items of this source, one after the other, as a worker makes them:
+for i in range(len(source)):
+    source[i]
+# and more time for it: procession doctor ... --limit 120""",
+    how="Observations are made in processes of their own, with a time limit.",
+)
 UNREAD = Code(
     "PRC723",
     "The code of the source cannot be read",
@@ -236,7 +249,7 @@ help(procession.Loader)""",
 
 CODES: tuple[Code, ...] = (
     *(REBUILT, SOURCE, BATCH, LENGTH, LIMIT, DIED, STALLED, RESTARTS, TEMPLATE, EXIT, ABANDONED, CLOSED),
-    *(STATE, STATE_DIFFERS, IGNORED, SKIPPED, CONFIG, BROKEN, UNLOADED, UNREAD),
+    *(STATE, STATE_DIFFERS, IGNORED, SKIPPED, CONFIG, BROKEN, LOST, UNLOADED, UNREAD),
 )
 
 

@@ -8,6 +8,7 @@ engine notices as it does for any item.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import warnings
@@ -160,7 +161,16 @@ class Ward:
 
 @contextlib.contextmanager
 def _untold() -> Iterator[None]:
-    """Observations that could not be made are findings, not items that are missing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SkippedWarning)
-        yield
+    """Observations that could not be made are findings, not items that are missing; nor is their number an index."""
+    logger = logging.getLogger("procession")
+    logger.addFilter(_nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SkippedWarning)
+            yield
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False

@@ -172,3 +172,16 @@ class ReturnsSamples:
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         return self.pictures[i], i % 3  # planted: PRC308
+
+
+class PairsUnevenly:
+    """The labels begin one row too late."""
+
+    def __init__(self) -> None:
+        self.x, self.y = np.zeros((64, 4), np.float32), np.arange(63)
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.x[4 * i : 4 * i + 4], self.y[1:][4 * i : 4 * i + 3]  # planted: PRC309

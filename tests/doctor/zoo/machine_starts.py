@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -80,3 +81,14 @@ class OpensAFileWhenUnpickled:
 
     def __getitem__(self, i: int) -> np.ndarray:
         return self.rows[4 * i : 4 * i + 4]
+
+
+class LeavesFilesOpen:
+    """A descriptor for each item, and nobody closes it."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, i: int) -> np.ndarray:  # planted: PRC504
+        descriptor = os.open(__file__, os.O_RDONLY)
+        return np.frombuffer(os.read(descriptor, 64), np.uint8).astype(np.float32).reshape(4, 16) + i

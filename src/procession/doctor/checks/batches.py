@@ -82,6 +82,17 @@ def _wide(path: str, leaf: Any) -> Wide | None:
     return Wide(path, value.nbytes, largest < (EXACT if whole_numbers else LARGEST))
 
 
+ROWS = Code(
+    "PRC309",
+    "The parts of a batch have different numbers of rows",
+    "warning",
+    why="`fit` pairs row with row: inputs and targets of different length end it with an error of some layer or loss "
+    "that names neither.",
+    fix="""\
+rows = slice(i * self.batch_size, (i + 1) * self.batch_size)     # one slice for all parts
+return self.x[rows], self.y[rows]""",
+    how="The first axes of the arrays of some items are compared.",
+)
 SAMPLES = Code(
     "PRC308",
     "Items look like samples, and are read as batches",
@@ -109,9 +120,22 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
         shapes = ", ".join(str(leaf.shape) if leaf.shape else "one number" for leaf in first[:4])
         yield SAMPLES.found(f"the parts of an item are: {shapes}", *filter(None, [last_return(chart)]))
         return
+    yield from _rows_differ(chart, made)
     yield from forms.judge(chart, made)
     yield from forms.wide(chart, made, [each for parcel in parcels for each in parcel.wide if each.fits])
     yield from _pickled_parts(chart, parcels)
+
+
+def _rows_differ(chart: Chart, made: dict[int, Form]) -> Iterator[Finding]:
+    """Batches whose arrays have different numbers of rows; a scalar, or a row for the whole batch, has none."""
+    rows = {
+        i: {leaf.path: leaf.shape[0] for leaf in form.leaves if leaf.dtype and leaf.shape} for i, form in made.items()
+    }
+    uneven = [i for i, counts in rows.items() if len({count for count in counts.values() if count > 1}) > 1]
+    if chart.batch_size is None and uneven:
+        told = ", ".join(f"{path} has {count}" for path, count in list(rows[uneven[0]].items())[:4])
+        where = filter(None, [last_return(chart)])
+        yield ROWS.found(f"in {failures.named(uneven)}, {len(uneven)} of {len(made)}: rows: {told}", *where)
 
 
 def _is_sample(form: Form) -> bool:
@@ -177,6 +201,7 @@ CHECK = Check(
         failures.RAISED,
         BATCH,
         SAMPLES,
+        ROWS,
         forms.DIFFERS,
         forms.WIDE,
         forms.LAST,

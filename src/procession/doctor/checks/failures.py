@@ -75,7 +75,7 @@ def _lost(chart: Chart, asked: int) -> Iterator[Finding]:
         elif hasattr(first, "code"):
             found = finding_for(first)
             yield Code(found.code, found.title, found.severity, found.why, found.fix, "").found(
-                f"{said}: {found.evidence}", *places
+                f"{said}: {re.sub(r'source.[0-9]+.', 'it', found.evidence)}", *places
             )
         else:
             yield RAISED.found(f"{said}: {type(first).__name__}: {first}")
@@ -93,6 +93,10 @@ def _ending(error: BaseException) -> str:
 
 def _at(chart: Chart, error: BaseException) -> Place | None:
     """The user's innermost line on the stack that a worker has left; without one, where `__getitem__` begins."""
+    return stack_place(chart, error) or next((reading.place() for reading in chart.item_code), None)
+
+
+def stack_place(chart: Chart, error: BaseException) -> Place | None:
+    """The user's innermost line on the stack that a worker has left."""
     frames = [(each["file"], int(each["line"]), each["function"]) for each in FRAME.finditer(str(error))]
-    own = next((Place(*frame) for frame in frames if is_users_file(frame[0], chart.source)), None)
-    return own or next((reading.place() for reading in chart.item_code), None)
+    return next((Place(*frame) for frame in frames if is_users_file(frame[0], chart.source)), None)

@@ -12,12 +12,15 @@ from procession import sources
 from procession.capture.pickling import pickled
 from procession.capture.views import segment_of
 from procession.doctor.check import Chart, Check, Patient, Results
+from procession.doctor.checks.failures import stack_place
 from procession.doctor.code.reading import Reading, is_users_file, read
 from procession.doctor.code.writes import Write, writes
 from procession.doctor.findings import Code, Finding, Place
+from procession.doctor.runtime import STALLED
 from procession.doctor.seen.changes import Change, Snapshot, attributes
 from procession.doctor.seen.probe import Raised, raised
 from procession.engine.hooks import Hooks
+from procession.errors import CaptureError, StalledError
 from procession.flows import Flow
 from procession.sources import Arrays
 
@@ -74,6 +77,7 @@ class Called(NamedTuple):
     error: Raised | None
     changes: tuple[Change, ...]
     sizes: dict[str, tuple[int, float]]  # attribute → bytes when pickled, seconds for that
+    refused: tuple[str, ...] = ()  # what it leaves and cannot be sent: the errors
 
 
 def hooked(patient: Patient) -> list[Called]:
@@ -102,7 +106,10 @@ def _called(source: Any, name: str, call: Callable[[], None]) -> Called:
     changes = before.changes(Snapshot(source, code))
     told = None if error is None or _is_read_only(error) else raised(error, source)
     tops = dict.fromkeys(_attribute(change.path) for change in changes if change.of_source)
-    return Called(name, seconds, told, changes, {top: _size(source, top) for top in tops})
+    sizes = {top: _size(source, top) for top in tops}
+    refused = tuple(found for found in sizes.values() if isinstance(found, str))
+    known = {top: found for top, found in sizes.items() if not isinstance(found, str)}
+    return Called(name, seconds, told, changes, known, refused)
 
 
 def _error(call: Callable[[], None]) -> Exception | None:
@@ -113,13 +120,13 @@ def _error(call: Callable[[], None]) -> Exception | None:
     return None
 
 
-def _size(source: Any, name: str) -> tuple[int, float]:
+def _size(source: Any, name: str) -> tuple[int, float] | str:
     value = dict(attributes(source)).get(name)
     start = time.perf_counter()
     try:
         parts = pickled(value, f"source.{name}")
-    except Exception:  # what cannot be sent is told by another check
-        return 0, 0.0
+    except CaptureError as error:
+        return str(error).removesuffix(f" [{error.code}]")
     return len(parts.stream) + sum(each.nbytes for each in parts.buffers), time.perf_counter() - start
 
 
@@ -143,14 +150,38 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
     if isinstance(chart.source, (Arrays, Flow)):
         return
     called: list[Called] = results.of(hooked) or []
+    yield from _not_returned(chart, results)
     written = writes(chart.hook_code, chart.source)
     for hook in called:
         chart.figures[f"{hook.name}: seconds"] = hook.seconds
         chart.figures[f"{hook.name}: bytes that it changes"] = sum(size for size, _ in hook.sizes.values())
         if hook.error is not None:
             yield _raises(chart, hook.name, hook.error)
+        for refused in hook.refused:
+            path = refused.partition(" is a ")[0]
+            lines = [write.place for write in written if write.path == path]
+            yield RAISES.found(
+                f"after {hook.name}, {refused}",
+                *(lines or [Place(attribute=path)]),
+                title="What an epoch hook leaves cannot be sent to the workers",
+                fix=f"def {hook.name}(self):\n    ...     # keep on it what can be pickled: arrays, numbers, names",
+            )
     yield from _elsewhere(chart, called, written)
     yield from _large(called, written)
+
+
+def _not_returned(chart: Chart, results: Results) -> Iterator[Finding]:
+    """Hooks that were called and did not come back."""
+    failed = results.failed(hooked)
+    if failed is not None and isinstance(failed.error, StalledError):
+        place = stack_place(chart, failed.error)
+        places = [place] if place is not None else [reading.place() for reading in chart.hook_code[:1]]
+        yield STALLED.found(
+            f"it did not return within {chart.limit:g} s",
+            *places,
+            title="An epoch hook does not return",
+            why="It is called in the training process, between two epochs: training stops there, without a message.",
+        )
 
 
 def _raises(chart: Chart, name: str, error: Raised) -> Finding:

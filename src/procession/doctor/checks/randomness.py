@@ -27,7 +27,7 @@ self.rng = np.random.default_rng(42)        # or in __init__: seeded for each it
 REPEATED = Code(
     "PRC208",
     "The same random numbers come in each epoch",
-    "warning",
+    "note",
     why="An augmentation that is the same in each epoch is none: the model sees the same pictures again. That is right "
     "for validation, and for data that is made up.",
     fix="""\

@@ -109,7 +109,7 @@ class _Turns:
     def __getitem__(self, index: int) -> Any:
         sample = self.patient.sample
         if self.patient.begun:
-            return self.patient.source[sample[index % len(sample)]]
+            return self.patient.asked(sample[index % len(sample)])
         raise RuntimeError("the epoch could not be begun")
 
 
@@ -149,8 +149,11 @@ def by_threads(patient: Patient) -> float:
 
 def by_workers(chart: Chart) -> float:
     """Items a second, made by as many workers as there are cores."""
+    known = [probed.seconds for probed in chart.probes.values()] or [0.0]
+    whole = (chart.batch_size or 1) * statistics.fmean(known) < MEASURE_SECONDS / 2
+    count = chart.batch_size if whole else None  # of slow samples no whole batch could be waited for
     config = make_config(
-        batch_size=chart.batch_size,
+        batch_size=count,
         drop_remainder=False,
         shuffle=False,
         seed=chart.seed,
@@ -169,7 +172,7 @@ def by_workers(chart: Chart) -> float:
         made, start = 0, time.perf_counter()
         while (passed := time.perf_counter() - start) < MEASURE_SECONDS:
             stream.take()
-            made += chart.batch_size or 1
+            made += count or 1
         return made / passed
     finally:
         stream.close()

@@ -101,6 +101,11 @@ def judge(chart: Chart, _: Results) -> Iterator[Finding]:
         for refused in _all_refused(chart, error):
             yield _refusal(chart, refused)
         return
+    except RecursionError:
+        yield CANNOT.found(
+            "it is nested deeper than Python can follow", fix="# Keep lists of lists in arrays, or flat."
+        )
+        return
     seconds = time.thread_time() - start
     chart.figures["pickled objects bytes"] = len(parts.stream)
     chart.figures["shared arrays bytes"] = sum(buffer.nbytes for buffer in parts.buffers)

@@ -197,6 +197,7 @@ class _Walk:
     def _add(self, node: ast.AST, ref: Ref, how: How, drawn: bool = False) -> None:
         last = ref.path.rpartition(".")[2]
         lazy = any((last in test and asks_for_nothing(test)) or test == "AttributeError" for test in self._tests)
+        lazy = lazy or (isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".setdefault"))
         self.found.append(Write(self._reading, node, ref, how, lazy, drawn))
 
     def _calls(self, node: ast.AST) -> None:

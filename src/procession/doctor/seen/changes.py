@@ -36,7 +36,7 @@ class Change(NamedTuple):
     new: bool  # there was nothing, or None
     in_place: bool  # an array that is the same object, with other content
     order: bool  # it is now a row of whole numbers
-    handles: bool  # it is now a dict of open files, or of other things of libraries
+    handles: bool  # it is now something to be closed, or a dict of things of libraries
     content: bytes  # a digest of what it is now, equal in all processes; b"" if it has none
 
     @property
@@ -263,7 +263,9 @@ def _is_order(value: Any) -> bool:
 
 
 def _is_of_handles(value: Any) -> bool:
-    some = list(value.values())[:MOST_ELEMENTS] if isinstance(value, dict) else []
+    if not isinstance(value, dict):
+        return hasattr(value, "close") and not isinstance(value, ModuleType)
+    some = list(value.values())[:MOST_ELEMENTS]
     return bool(some) and not any(
         isinstance(part, (*PLAIN, *CONTAINERS, float, np.generic, np.ndarray)) for part in some
     )

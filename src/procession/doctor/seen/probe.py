@@ -15,6 +15,8 @@ from procession.doctor.seen.batch import Form, form
 from procession.engine.own_generators import OwnGenerators
 from procession.sources import Arrays
 
+MOST_TEXT = 5000  # characters of an exception
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:
@@ -46,7 +48,7 @@ def probe(patient: Patient) -> Probed:
     start = time.perf_counter()
     try:
         batch = patient.item(index)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:  # the latter is the source's own: Ctrl-C does not reach workers
         return Probed(time.perf_counter() - start, None, raised(error, patient.source))
     seconds = time.perf_counter() - start
     seen = form(batch)  # before the second call, which may write to what the first one returned
@@ -78,4 +80,5 @@ def raised(error: BaseException, source: Any) -> Raised:
     frame = own[-1]
     place = Place(frame.filename, frame.lineno or 0, frame.name)
     hint = read_only_hint(error, source) or ""
-    return Raised(type(error).__qualname__, str(error), place, frame.line or "", hint)
+    text = str(error)[:MOST_TEXT]
+    return Raised(type(error).__qualname__, text, place, frame.line or "", hint)

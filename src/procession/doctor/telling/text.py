@@ -101,11 +101,10 @@ def _short(file: str) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     found = counts(diagnosis)
-    if not found:
-        return "Nothing is wrong: it can run in parallel as it is."
-    if diagnosis.worst == "note":
-        return f"{found}. Nothing is wrong: it can run in parallel as it is."
-    return f"{found}."
+    well = "Nothing is wrong: it can run in parallel as it is."
+    if any(check.outcome != "done" for check in diagnosis.checks):
+        well = "Nothing was found, but not all could be looked at: see below."
+    return f"{found}." if diagnosis.worst in ("error", "warning") else f"{found}. {well}".lstrip(". ")
 
 
 def _undone(diagnosis: Diagnosis) -> dict[str, list[str]]:
@@ -122,6 +121,8 @@ def _how(diagnosis: Diagnosis) -> str:
     more = "   procession explain CODE tells more of one" if diagnosis.findings else ""
     asked, length = diagnosis.figures.get("items asked for"), diagnosis.figures.get("items")
     seen = f", on {asked} of {length:,} items" if asked and length else f", on {asked} items" if asked else ""
+    parts = diagnosis.figures.get("partitions")
+    seen += f" of the first of {parts} partitions" if parts else ""
     return f"{done} of {len(diagnosis.checks)} checks in {diagnosis.seconds:.1f} s{seen}{more}"
 
 
