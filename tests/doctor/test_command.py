@@ -166,6 +166,20 @@ def test_a_page_is_written(folder: Path) -> None:
     assert not re.search(r"<script|https?://|<link", text), "it needs nothing from elsewhere"
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--html", "nowhere/report.html"), "there is no folder 'nowhere' for --html"),
+        (("--limit", "nan"), "limit must be a number of seconds above 0; got nan"),
+        (("--batch-size", "0"), "batch_size must be None (items are batches) or an int of at least 1; got 0"),
+    ],
+)
+def test_an_option_that_cannot_be_used(option: tuple[str, str], told: str, folder: Path) -> None:
+    done = finished([*DOCTOR, "data.py:Clean", *option], folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"procession: {told}" in done.stderr
+
+
 @pytest.mark.parametrize(("fail_on", "status"), [("error", 0), ("warning", 1), ("note", 1), ("never", 0)])
 def test_what_makes_it_fail(fail_on: str, status: int, folder: Path) -> None:
     done = finished([*DOCTOR, "data.py:Doubles", "--fail-on", fail_on], folder)

@@ -55,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from procession.doctor.telling.page import page
     from procession.doctor.telling.text import first_place, show, tell
 
+    if options.html is not None and not options.html.parent.is_dir():  # before a diagnosis is made for it
+        print(f"procession: there is no folder {str(options.html.parent)!r} for --html", file=sys.stderr)
+        return 2
     told = Console(stderr=True)
     with told.status("procession doctor") as status:
         diagnosis = consult(
