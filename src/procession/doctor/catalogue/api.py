@@ -121,6 +121,7 @@ API: tuple[Case, ...] = (
         ),
         tests=("tests/catalogue/test_api.py::test_a_generator_is_refused_and_its_index_is_read_once",),
         signs=(
+            r"'generator' object is not subscriptable",
             r"multiple workers may duplicate your data",
             r"the source is an? (generator|iterator) \(",
             r"(?i)(each|every|all) (worker|process)\w*.{0,40}(copy of|restarts?|runs) the generator",

@@ -26,6 +26,8 @@ SPEED: tuple[Case, ...] = (
             "tests/catalogue/test_speed.py::test_who_waits_is_told",
         ),
         signs=(
+            r"(?i)\b(data ?loading|input pipeline)\b.{0,20}\bbottleneck",
+            r"(?i)\bon(ly)? one (cpu )?core( only)?\b(?!.{0,60}import)",
             r"(?i)\bgpu\b.{0,40}(\d+ ?%|idle|starv|under-?utili[sz]|waits).{0,80}\bworkers?\b",
             r"(?i)\bworkers?\b.{0,60}\b(no|not any|isn't any|without) (speed[- ]?up|faster|gain)",
             r"(?i)\bCPU\b.{0,40}\b100 ?%.{0,30}(instead of|not|of) \d+ ?%",
