@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import procession
-from procession import Faults, Loader
+from procession import BatchError, Faults, Loader
 from procession.capture.counter import SharedCounter
 from procession.capture.lock import Lock
 from procession.capture.shared import share
@@ -459,5 +459,5 @@ print([source.points[k].x for k in range(4)])
 
 def test_none_of_it_travels_in_a_batch() -> None:
     count = SharedCounter()
-    with pytest.raises(TypeError, match=r"a procession\.SharedCounter is shared memory"):
+    with pytest.raises(BatchError, match=r"\[0\] of the batch is a .*a procession\.SharedCounter is shared memory"):
         read(Made(lambda i: [count], 2))

@@ -18,7 +18,7 @@ from procession.doctor.runtime import BROKEN, LENGTH, LOST, STALLED, finding_for
 from procession.doctor.seen.probe import probe, raised
 from procession.doctor.ward import Progress, Task, Ward
 from procession.engine.hooks import Hooks
-from procession.errors import EmptySourceError, SourceTypeError, WorkerDiedError
+from procession.errors import CaptureError, EmptySourceError, SourceTypeError, WorkerDiedError
 from procession.flows import Flow
 from procession.partitions import members, opened
 
@@ -66,11 +66,12 @@ def _findings(chart: Chart, checks: Sequence[Check], progress: Progress) -> tupl
     """Observe, and judge."""
     findings: list[Finding] = []
     stopped: Finding | None = None
+    refused = False  # by capture, of which the check of travel tells more
     results = Results({}, {})
     try:
         _observed(chart, checks, results, progress)
     except Exception as error:  # what cannot travel, what its unpickling raised, or a limit of the machine
-        stopped = finding_for(error)
+        stopped, refused = finding_for(error), isinstance(error, CaptureError)
     made = []
     for check in checks:
         progress(f"judging {check.name}")
@@ -79,11 +80,8 @@ def _findings(chart: Chart, checks: Sequence[Check], progress: Progress) -> tupl
         made.append(_checked(check, results, crash))
     findings += _lost(chart, checks, results, findings)
     known = {finding.code for finding in findings}
-    # Else a check says the same, and where; what is open for writing has a code of its own.
-    told = stopped is not None and (
-        stopped.code in known or (stopped.code == "PRC101" and known & {"PRC103", "PRC106"})
-    )
-    if stopped is not None and not told:
+    told = refused and any(code.startswith("PRC10") for code in known)
+    if stopped is not None and stopped.code not in known and not told:
         findings.append(stopped)
     return findings, made
 

@@ -114,4 +114,4 @@ def test_a_hook_may_write_in_place() -> None:
 
 
 def test_without_hooks_nothing_is_measured() -> None:
-    assert content(Base()).figures == {}
+    assert not [name for name in content(Base()).figures if name.startswith("on_epoch")]

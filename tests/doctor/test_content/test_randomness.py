@@ -110,11 +110,11 @@ class DerivedSeed(Base):
         ),
     ],
 )
-def test_numbers_that_come_again_in_each_epoch_are_one_warning(make: Any, line: str, words: str) -> None:
+def test_numbers_that_come_again_in_each_epoch_are_one_note(make: Any, line: str, words: str) -> None:
     source = make()
     finding = only(content(source))
 
-    assert (finding.code, finding.severity) == ("PRC208", "warning")
+    assert (finding.code, finding.severity) == ("PRC208", "note")
     assert finding.where[0].line == line_of(source, line)
     assert words in finding.evidence
 
