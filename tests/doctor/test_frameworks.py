@@ -16,6 +16,7 @@ from procession.doctor.checks.blame import is_about_a_device
 from procession.doctor.checks.frameworks import CHECK
 from procession.doctor.findings import Diagnosis, Place
 from procession.doctor.seen.probe import Raised
+from procession.engine import supervisor
 from tests.doctor.looking import codes, look
 
 ROWS = np.zeros((64, 8), np.float32)
@@ -154,6 +155,7 @@ def test_a_file_that_each_worker_reopens_is_a_figure(tmp_path: Path) -> None:
 
 
 def test_a_framework_that_items_import_is_paid_for_by_each_worker() -> None:
+    supervisor.shutdown()  # a template that has served another test may have imported it
     (found,) = frameworks(ImportsJax(1)).findings
 
     assert (found.code, found.severity) == ("PRC401", "warning")

@@ -134,7 +134,8 @@ def test_what_takes_the_place_of_multiprocessing(held: Any, fix: str) -> None:
 
 
 def test_a_proxy_of_a_manager_works_and_is_noted() -> None:
-    with multiprocessing.Manager() as manager:
+    # Spawned: this process may have JAX, which warns of forks.
+    with multiprocessing.get_context("spawn").Manager() as manager:
         (found,) = travel(Rows(seen=manager.dict())).findings
 
     assert (found.code, found.severity, found.where[0].attribute) == ("PRC106", "note", "source.seen")
