@@ -17,6 +17,7 @@ from procession.doctor.check import Chart, Results
 from procession.doctor.checks.travel import CHECK
 from procession.doctor.findings import Diagnosis, Finding
 from tests.doctor.looking import look
+from tests.support import run_script
 
 
 class Rows:
@@ -133,13 +134,29 @@ def test_what_takes_the_place_of_multiprocessing(held: Any, fix: str) -> None:
     assert fix in found.fix
 
 
-def test_a_proxy_of_a_manager_works_and_is_noted() -> None:
-    # Spawned: this process may have JAX, which warns of forks.
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        (found,) = travel(Rows(seen=manager.dict())).findings
+PROXY = """
+import multiprocessing
+import procession
 
-    assert (found.code, found.severity, found.where[0].attribute) == ("PRC106", "note", "source.seen")
-    assert "DictProxy" in found.evidence
+class Source:
+    def __init__(self, seen):
+        self.seen = seen
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        return i
+
+with multiprocessing.Manager() as manager:
+    for each in procession.diagnose(Source(manager.dict())).findings:
+        print(each.code, each.severity, each.where[:1] and each.where[0].attribute, each.evidence)
+"""
+
+
+def test_a_proxy_of_a_manager_works_and_is_noted(tmp_path: Path) -> None:
+    told = run_script(PROXY, tmp_path).stdout  # by itself: a manager is forked, and this process may have JAX
+    (line,) = [line for line in told.splitlines() if line.startswith("PRC1")]
+    assert line.startswith("PRC106 note source.seen ")
+    assert "DictProxy" in line
 
 
 def test_what_is_reopened_or_shared_is_no_finding(tmp_path: Path) -> None:
