@@ -196,7 +196,7 @@ def test_an_item_that_kills_its_process_is_named(folder: Path) -> None:
 
 
 def test_an_item_that_never_ends_is_named(folder: Path) -> None:
-    found = diagnosed(folder, "data.py:Stuck", "--limit", "1")
+    found = diagnosed(folder, "data.py:Stuck", "--limit", "3")
     (finding,) = [each for each in found["findings"] if each["severity"] == "error"]
     assert finding["code"] == "PRC702"
     assert "source[7]" in finding["evidence"]

@@ -94,7 +94,7 @@ def test_an_observation_that_is_lost_does_not_keep_the_others() -> None:
         return []
 
     check = Check("some", "Does it?", (), (sees, dies, hangs, raises), judge)
-    diagnosis = examine(Made(lambda i: np.full(2, i), 40), checks=[check], limit=1.0)
+    diagnosis = examine(Made(lambda i: np.full(2, i), 40), checks=[check], limit=3.0)
 
     assert told["sees"][0] == tuple(sorted(candidates(40)))
     assert told["sees"][1] == sorted(candidates(40))
@@ -158,7 +158,7 @@ def test_a_hook_that_leaves_what_cannot_be_sent() -> None:
 
 
 def test_a_hook_that_does_not_return() -> None:
-    (finding,) = examine(Hooked(never), checks=[hooks.CHECK], limit=1.0).of("error")
+    (finding,) = examine(Hooked(never), checks=[hooks.CHECK], limit=3.0).of("error")
     assert (finding.code, finding.title) == ("PRC702", "An epoch hook does not return")
     assert (finding.where[0].file, finding.where[0].function) == (__file__, "never")
 
