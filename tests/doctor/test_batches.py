@@ -124,7 +124,7 @@ def test_all_items_raise_an_index_error() -> None:
     ],
 )
 def test_items_that_end_their_process(item: Any, code: str, text: str) -> None:
-    (found,) = batches(By(item), limit=1.0).findings
+    (found,) = batches(By(item), limit=3.0).findings
 
     assert found.code == code
     assert found.severity == "error"
