@@ -119,7 +119,7 @@ def test_all_items_raise_an_index_error() -> None:
     ("item", "code", "text"),
     [
         (one_is_killed, "PRC701", "the process was killed by SIGKILL"),
-        (one_waits, "PRC702", "not made within 1 s"),
+        (one_waits, "PRC702", "not made within 3 s"),
         (one_exits, "PRC705", "no such file"),
     ],
 )
