@@ -187,11 +187,9 @@ def _figures(diagnosis: Diagnosis, *, verbose: bool) -> RenderableType:
         grid.add_row(label(name), told(name, value))
     parts: list[RenderableType] = [grid]
     if diagnosis.profile:
-        lines = Table.grid(padding=(0, 2))
-        lines.add_column(width=4)
-        for style in ("cyan", None):
-            lines.add_column(style=style, no_wrap=True, overflow="ellipsis")
-        for place, line, share in diagnosis.profile:
-            lines.add_row(f"{share:4.0%}", _short(place), Text(line))
-        parts += [Text("where the time of an item goes", "dim"), lines]
+        lines = [
+            Text.assemble(f"{share:4.0%}  ", (_short(place), "cyan"), f"  {line}", no_wrap=True, overflow="ellipsis")
+            for place, line, share in diagnosis.profile
+        ]
+        parts += [Text("where the time of an item goes", "dim"), *lines]
     return Padding(Group(*parts), (0, 0, 1, 0))
