@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ KINDS = {
     "shm file": re.compile(r"/dev/shm/"),
     "deleted file": re.compile(r".* \(deleted\)$"),
 }
+SHM_SECONDS = 3.0  # for the resource trackers of scripts that run beside a test
 # By design one template may stay between two loaders, and the socket to it.
 TEMPLATE_HOLDS = Counter({"socket": 1})
 
@@ -151,9 +153,13 @@ def _shm() -> frozenset[str]:
 def _left_in_shm(name: str, here: Snapshot) -> bool:
     """Say whether a file in /dev/shm is nobody's: tests that run beside this one make and remove some all the time.
 
-    Looking for who uses it takes longer than such a file may live, so it has to be there, and unused, twice.
+    What stock tools leave there is removed a moment after them, by a process of theirs: so it has to stay for a while.
     """
-    return not any(_used_by_others(name, here) or not Path("/dev/shm", name).exists() for _ in range(2))
+    until = time.monotonic() + SHM_SECONDS
+    while Path("/dev/shm", name).exists() and not _used_by_others(name, here):
+        if time.monotonic() > until:
+            return True
+    return False
 
 
 def _used_by_others(name: str, here: Snapshot) -> bool:
