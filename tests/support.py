@@ -106,6 +106,12 @@ def finished(command: list[str], folder: Path, text: str = "", **settings: str) 
     )
 
 
+def in_namespace(script: str, *command: str) -> list[str]:
+    """Return a command that runs in a mount namespace of its own, where a shell script mounts, and runs it as "$@"."""
+    as_root = [] if os.getuid() == 0 else ["-r"]  # of a user namespace, which need not be privileged
+    return ["unshare", *as_root, "-m", "sh", "-c", script, "sh", *command]
+
+
 def run_script(
     text: str, folder: Path, *arguments: str, on_stdin: bool = False, check: bool = True, **settings: str
 ) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import environment, run_script
+from tests.support import environment, finished, in_namespace, run_script
 
 BODY = """
 import numpy as np, procession, resource, sys
@@ -147,18 +147,9 @@ def test_no_directory_is_needed(tmp_path: Path) -> None:
 
 def test_dev_shm_is_not_used(tmp_path: Path) -> None:
     """In a mount namespace of its own, with a /dev/shm of 64 kB, read-only."""
-    mount = "mount -t tmpfs -o size=64k,ro tmpfs /dev/shm && exec "
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
-        pytest.fail("unshare is needed here, and may not make a mount namespace")
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f'{mount}"$0" -c "$1"', sys.executable, f"{BODY}\nread(4)\nprint('whole')"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    mount = 'mount -t tmpfs -o size=64k,ro tmpfs /dev/shm && exec "$@"'
+    command = in_namespace(mount, sys.executable, "-c", f"{BODY}\nread(4)\nprint('whole')")
+    done = finished(command, tmp_path)
     assert (done.stdout, done.stderr) == ("whole\n", "")
 
 

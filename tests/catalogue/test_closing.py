@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from procession import Loader
-from tests.catalogue.kit import HUNG, Outcome, explained, outcome
+from tests.catalogue.kit import HUNG, Outcome, outcome, recognised
 from tests.catalogue.scripts import at_once
 from tests.support import Made
 
@@ -111,8 +111,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
 def test_results_that_nobody_reads_hold_up_no_ending(stock: dict[str, Outcome]) -> None:
     assert stock["B11"].output == "worker has finished\n"
     assert stock["B11"].status == HUNG
-    explained(stock["B11"].errors, "B11")
-    explained("process.join() never returns after queue.put of a large result", "B11")
+    assert recognised(stock["B11"].errors) == "B11"
+    assert recognised("process.join() never returns after queue.put of a large result") == "B11"
     loader = Loader(Made(lambda i: np.full(1_000_000, i), 100), workers=2)
     epoch = iter(loader)
     assert next(epoch)[0] == 0
@@ -122,7 +122,7 @@ def test_results_that_nobody_reads_hold_up_no_ending(stock: dict[str, Outcome]) 
 def test_a_half_written_result_blocks_nobody(stock: dict[str, Outcome], tmp_path: Path) -> None:
     assert stock["B12"].output == "killed\n"
     assert stock["B12"].status == HUNG
-    explained("queue.get(timeout=1) blocks without end after a worker was killed while writing", "B12")
+    assert recognised("queue.get(timeout=1) blocks without end after a worker was killed while writing") == "B12"
     once = tmp_path / "once"
 
     class Large:
@@ -143,7 +143,7 @@ def test_a_half_written_result_blocks_nobody(stock: dict[str, Outcome], tmp_path
 def test_closing_does_not_wait_for_a_stuck_worker(stock: dict[str, Outcome]) -> None:
     assert "shutting down\n" in stock["B13"].output and "at item 0\n" in stock["B13"].output
     assert stock["B13"].status == HUNG
-    explained("training hangs at exit in _shutdown_workers, w.join()", "B13")
+    assert recognised("training hangs at exit in _shutdown_workers, w.join()") == "B13"
     loader = Loader(Made(lambda i: i if i < 3 else time.sleep(1e6), 6), workers=2)
     epoch = iter(loader)
     assert [next(epoch) for _ in range(3)] == [0, 1, 2]
@@ -180,4 +180,4 @@ def test_a_script_that_fails_in_its_loop_ends(stock: dict[str, Outcome], tmp_pat
     assert said.status == 1
     assert said.output == "0\n0\n"
     assert said.errors.count("Traceback") == 1
-    explained("the script prints its last line and the process does not exit", "B15")
+    assert recognised("the script prints its last line and the process does not exit") == "B15"

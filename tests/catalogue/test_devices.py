@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogue.kit import explained, outcome
+from tests.catalogue.kit import outcome, recognised
 from tests.support import run_script
 
 # --- no fork of what has used a device, and no device in workers ---
@@ -26,7 +26,7 @@ OF_GPUS = {
 
 @pytest.mark.parametrize("text", OF_GPUS)
 def test_what_machines_with_a_gpu_say(text: str) -> None:
-    explained(text, OF_GPUS[text])
+    assert recognised(text) == OF_GPUS[text]
 
 
 HIDDEN = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "JAX_PLATFORMS")
@@ -100,7 +100,7 @@ def test_jax_in_workers(tmp_path: Path) -> None:
     products = "[[700.0, 700.0], [2800.0, 2800.0], [6300.0, 6300.0]]"
     stock = outcome(JAX_FORKED, tmp_path)
     assert stock.output == f"{products}\nTrue\n"  # it hung
-    explained(stock.errors, "D3")
+    assert recognised(stock.errors) == "D3"
     here = run_script(JAX_HERE, tmp_path)
     assert (here.stdout, here.stderr) == (f"{products}\n" * 2, "")
 
@@ -152,8 +152,12 @@ with procession.Loader(Tensors(), workers=2) as loader:
 
 def test_tensors_hold_no_descriptors_here(tmp_path: Path) -> None:
     assert run_script(TENSORS, tmp_path).stdout == "stock: 20\nhere: 0 {'ndarray'}\n"
-    explained("My dataset returns torch tensors from __getitem__, and workers run out of file descriptors", "D4")
-    explained("__getitem__ returns keras.ops.zeros(...), and training is stuck with use_multiprocessing", "D4")
+    assert (
+        recognised("My dataset returns torch tensors from __getitem__, and workers run out of file descriptors") == "D4"
+    )
+    assert (
+        recognised("__getitem__ returns keras.ops.zeros(...), and training is stuck with use_multiprocessing") == "D4"
+    )
 
 
 def test_tensors_of_keras_arrive_as_arrays(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from procession import Faults, Loader, StalledError, WorkerDiedError
-from tests.catalogue.kit import HUNG, Outcome, explained, outcome
+from tests.catalogue.kit import HUNG, Outcome, outcome, recognised
 from tests.catalogue.scripts import at_once
 from tests.support import Made
 
@@ -119,9 +119,9 @@ def test_epochs_end_and_begin_with_validation(backend: str, tmp_path: Path) -> N
 
 
 def test_a_freeze_at_the_end_of_an_epoch_is_recognised() -> None:
-    explained("progress bar stuck at 1999/2000 [============>.] - ETA: 0s", "B3")
-    explained("PyDataset with workers=4 hangs at the end of epoch 1", "B3")
-    explained("fit freezes at the last step of the first epoch", "B3")
+    assert recognised("progress bar stuck at 1999/2000 [============>.] - ETA: 0s") == "B3"
+    assert recognised("PyDataset with workers=4 hangs at the end of epoch 1") == "B3"
+    assert recognised("fit freezes at the last step of the first epoch") == "B3"
 
 
 # --- B4, B5, B14: one item that kills, raises or never returns ---
@@ -158,8 +158,8 @@ def test_an_item_that_always_kills_is_named() -> None:
         pytest.raises(WorkerDiedError, match=r"batch 3 of epoch 0 \(source\[3\]\).*SIGKILL"),
     ):
         list(loader)
-    explained("a worker was killed with kill -9 and the training process waits for ever", "B4")
-    explained("the OOM killer kills a worker process and fit() hangs without a message", "B4")
+    assert recognised("a worker was killed with kill -9 and the training process waits for ever") == "B4"
+    assert recognised("the OOM killer kills a worker process and fit() hangs without a message") == "B4"
 
 
 class BadError(Exception):
@@ -177,7 +177,7 @@ def test_an_exception_that_cannot_be_rebuilt_arrives(stock: dict[str, Outcome]) 
     assert "got 2\n" in stock["B5"].output and "got 3\n" not in stock["B5"].output
     assert stock["B5"].status == HUNG
     assert "__init__() missing 1 required positional argument: 'text'" in stock["B5"].errors
-    explained(stock["B5"].errors, "B5")
+    assert recognised(stock["B5"].errors) == "B5"
     with Loader(at_three(raising), workers=2) as loader, pytest.raises(BadError, match="7: no such scan") as caught:
         list(loader)
     assert any("source[3]" in note for note in caught.value.__notes__)
@@ -193,9 +193,9 @@ def test_an_item_that_never_returns_is_ended(stock: dict[str, Outcome]) -> None:
     ):
         list(loader)
     assert "in <lambda>" in str(caught.value)  # its stack
-    explained(f"StalledError: {caught.value}", "B14")
-    explained("RuntimeError: DataLoader timed out after 60 seconds", "B14")
-    explained("one sample never returns (a dead NFS mount) and the whole run waits for it", "B14")
+    assert recognised(f"StalledError: {caught.value}") == "B14"
+    assert recognised("RuntimeError: DataLoader timed out after 60 seconds") == "B14"
+    assert recognised("one sample never returns (a dead NFS mount) and the whole run waits for it") == "B14"
 
 
 # --- B6 ---
@@ -214,4 +214,4 @@ def test_an_exception_of_a_hook_arrives(workers: int) -> None:
         for _ in range(2):
             with pytest.raises(RuntimeError, match="no more files"):
                 list(loader)
-    explained("on_epoch_end raises RuntimeError and the process hangs instead of failing", "B6")
+    assert recognised("on_epoch_end raises RuntimeError and the process hangs instead of failing") == "B6"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from procession import BatchError, Faults, Loader, SkippedWarning
-from tests.catalogue.kit import explained, outcome
+from tests.catalogue.kit import outcome, recognised
 from tests.catalogue.scripts import HEAD, sections
 from tests.conftest import ExecutorName
 from tests.support import Made
@@ -55,7 +55,7 @@ def test_source_code_runs_in_workers_alone(stock_tensorflow: dict[str, str], her
     ]
     said = here_tensorflow["A11"].splitlines()
     assert {line for line in said if line} == {f"item {i} in a worker" for i in range(4)}
-    explained("__getitem__ runs twice in the main process before the workers are forked", "A11")
+    assert recognised("__getitem__ runs twice in the main process before the workers are forked") == "A11"
 
 
 def test_a_batch_of_another_form_is_named(stock_tensorflow: dict[str, str], here_tensorflow: dict[str, str]) -> None:
@@ -65,8 +65,8 @@ def test_a_batch_of_another_form_is_named(stock_tensorflow: dict[str, str], here
     assert "[0] of batch 6 of epoch 0 has shape (2,)" in here_tensorflow["A6 rank"]
     assert "batch 6 of epoch 0 differs in structure from the first one" in here_tensorflow["A6 structure"]
     for said in (stock_tensorflow, here_tensorflow):
-        explained(said["A6 rank"], "A6")
-        explained(said["A6 structure"], "A6")
+        assert recognised(said["A6 rank"]) == "A6"
+        assert recognised(said["A6 structure"]) == "A6"
 
 
 def test_an_exception_arrives_as_itself(stock_tensorflow: dict[str, str], here_tensorflow: dict[str, str]) -> None:
@@ -80,7 +80,10 @@ def test_an_exception_arrives_as_itself(stock_tensorflow: dict[str, str], here_t
 
 
 def test_what_tensorflow_makes_of_an_exception_is_recognised(stock_tensorflow: dict[str, str]) -> None:
-    explained(stock_tensorflow["A14"].replace("image file is truncated (12 bytes not processed)", "sample 3"), "A14")
+    assert (
+        recognised(stock_tensorflow["A14"].replace("image file is truncated (12 bytes not processed)", "sample 3"))
+        == "A14"
+    )
 
 
 NONE = """
@@ -122,7 +125,7 @@ def test_a_batch_that_is_none_is_named(executor: ExecutorName) -> None:
         pytest.raises(BatchError, match=r"source\[2\] returned None instead of a batch") as caught,
     ):
         list(loader)
-    explained(f"BatchError: {caught.value}", "A12")
+    assert recognised(f"BatchError: {caught.value}") == "A12"
     with (
         Loader(source, executor=executor, workers=2, faults=Faults(on_error="skip")) as loader,
         pytest.warns(SkippedWarning),
@@ -134,7 +137,7 @@ def test_stock_keras_waits_for_a_batch_that_is_none(tmp_path: Path) -> None:
     said = outcome(HEAD + NONE, tmp_path, KERAS_BACKEND="jax")
     assert said.output.endswith("seven of eight\nstill waiting\n")
     assert said.status == -9
-    explained("fit stops without a message when __getitem__ returns None for one index", "A12")
+    assert recognised("fit stops without a message when __getitem__ returns None for one index") == "A12"
 
 
 def truncated_at_three(i: int) -> int:
@@ -145,10 +148,10 @@ def truncated_at_three(i: int) -> int:
 
 def test_a_damaged_sample_is_left_out(stock_tensorflow: dict[str, str], executor: ExecutorName) -> None:
     assert "\nOSError: image file is truncated" in stock_tensorflow["A14"]
-    explained("OSError: image file is truncated (12 bytes not processed)", "A13")
+    assert recognised("OSError: image file is truncated (12 bytes not processed)") == "A13"
     source = Made(truncated_at_three, 6)
     with Loader(source, executor=executor, workers=2, faults=Faults(on_error="skip")) as loader:
         with pytest.warns(SkippedWarning) as caught:
             assert list(loader) == [0, 1, 2, 4, 5]
         assert [skip.index for skip in loader.statistics().skipped] == [3]
-    explained(f"SkippedWarning: {caught[0].message}", "A13")
+    assert recognised(f"SkippedWarning: {caught[0].message}") == "A13"

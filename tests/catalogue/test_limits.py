@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from procession import BatchError, Faults, Loader
-from tests.catalogue.kit import Outcome, explained, outcome
-from tests.support import Made, environment
+from tests.catalogue.kit import Outcome, outcome, recognised
+from tests.support import Made, environment, finished, in_namespace
 
 MEGABYTE = 1 << 20
 
@@ -24,16 +24,8 @@ def with_dev_shm(size: str, text: str, folder: Path) -> Outcome:
     """Run a script in a mount namespace of its own, with another /dev/shm: what it leaves there is nobody's."""
     script = folder / "in_a_small_place.py"
     script.write_text(text)
-    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && "$0" "$1"; status=$?; exit $status'
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mount, sys.executable, str(script)],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && "$@"; exit $?'  # the shell tells of a signal
+    done = finished(in_namespace(mount, sys.executable, str(script)), folder)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -91,7 +83,7 @@ def test_a_small_dev_shm(size: str, text: str, status: int, words: str, number: 
     stock = with_dev_shm(size, text, tmp_path)
     assert stock.status == status
     assert words in stock.errors
-    explained(stock.text, number)
+    assert recognised(stock.text) == number
     here = with_dev_shm(size, LARGE_BATCHES, tmp_path)
     assert (here.status, here.output, here.errors) == (0, f"{list(range(8))}\n", "")
 
@@ -132,7 +124,7 @@ def test_batches_that_are_kept_while_descriptors_are_few(tmp_path: Path) -> None
     stock = outcome(KEPT_BY_TORCH, tmp_path)
     assert (stock.status, stock.output) == (1, "")
     assert "Too many open files" in stock.errors
-    explained(stock.text, "E6")
+    assert recognised(stock.text) == "E6"
     here = outcome(KEPT_HERE, tmp_path)
     assert (here.output, here.errors) == ("True 200\n", "")
 
@@ -156,8 +148,8 @@ def test_a_reader_that_ends_destroys_named_memory(tmp_path: Path) -> None:
     assert stock.status == 1
     assert "leaked shared_memory objects to clean up at shutdown" in stock.errors
     assert "FileNotFoundError: [Errno 2] No such file or directory: '/psm_" in stock.errors
-    explained(stock.text, "E9")
-    explained(stock.errors.partition("Traceback")[0], "E9")
+    assert recognised(stock.text) == "E9"
+    assert recognised(stock.errors.partition("Traceback")[0]) == "E9"
 
 
 def test_a_reader_that_ends() -> None:
@@ -231,11 +223,11 @@ def test_an_abrupt_end(tmp_path: Path) -> None:
     stock = with_dev_shm("1m", ABRUPT, tmp_path)
     assert (stock.status, stock.output) == (1, "made\n")
     assert "leaked semaphore objects to clean up at shutdown" in stock.errors
-    explained(stock.text, "E10")
+    assert recognised(stock.text) == "E10"
     again = with_dev_shm("1m", LEAVES, tmp_path)
     assert again.output == f"{-signal.SIGKILL}\n"
     assert "FileExistsError: [Errno 17] File exists: '/000010_locals'" in again.errors
-    explained(again.text, "E11")
+    assert recognised(again.text) == "E11"
     for _ in range(2):
         here = outcome(HERE, tmp_path)
         assert here == (-signal.SIGKILL, "[] []\n", "")
@@ -281,7 +273,7 @@ def test_nothing_is_there_to_be_removed(tmp_path: Path) -> None:
     stock = outcome(UNLINKED, tmp_path)
     assert (stock.status, stock.output) == (-signal.SIGABRT, "1\n")
     assert "could not unlink the shared memory file /torch_" in stock.errors
-    explained(stock.text, "E15")
+    assert recognised(stock.text) == "E15"
     looking = LARGE_BATCHES.partition("with procession")[0]
     looking += """
 import glob
@@ -306,7 +298,7 @@ def test_a_long_temporary_folder(tmp_path: Path) -> None:
     assert stock.status == 1
     assert "OSError: AF_UNIX path too long" in stock.errors
     assert stock.errors.endswith("EOFError\n")
-    explained(stock.text, "E16")
+    assert recognised(stock.text) == "E16"
     text = LARGE_BATCHES.replace("procession.Lock()", "procession.Lock(); self.seen = procession.SharedDict()")
     here = outcome(text, tmp_path, TMPDIR=str(long))
     assert (here.output, here.errors) == (f"{list(range(8))}\n", "")
@@ -331,8 +323,8 @@ def test_a_result_that_cannot_be_sent(tmp_path: Path) -> None:
     """E17."""
     stock = outcome(NOT_SENT, tmp_path)
     assert "MaybeEncodingError: Error sending result: '[(array([[[[121.781]" in stock.errors
-    explained(stock.text, "E17")
-    explained(outcome(TOO_LONG, tmp_path).text, "E17")
+    assert recognised(stock.text) == "E17"
+    assert recognised(outcome(TOO_LONG, tmp_path).text) == "E17"
     source = Made(lambda i: (np.full((1, 2, 2, 1), 121.781), threading.RLock()), 2)
     with Loader(source, workers=1) as loader, pytest.raises(BatchError) as caught:
         list(loader)
@@ -388,7 +380,7 @@ def test_threads_of_tensorflow() -> None:
     stock = limited(6, "stock")
     assert stock.returncode == -signal.SIGABRT
     assert "creation via pthread_create() failed" in stock.stderr
-    explained(stock.stderr, "E18")
+    assert recognised(stock.stderr) == "E18"
     here = limited(6, "here")
     assert here.returncode == 0, here.stderr
     assert int(here.stdout) <= 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from procession import Faults, Loader, WorkerDiedError
-from tests.catalogue.kit import explained, outcome
+from tests.catalogue.kit import outcome, recognised
 from tests.catalogue.scripts import sections
 from tests.support import Made
 
@@ -57,14 +57,14 @@ def test_workers_are_as_many_as_were_asked_for(fitted: dict[str, str]) -> None:
     assert 2 <= len(readers(fitted["here"])) <= 3
     processes, zombies = fitted["zombies"].splitlines()[-1].split()
     assert (int(processes), zombies) == (3, "0")  # the template and two workers
-    explained("the number of processes grows with each epoch, 109 of them at epoch 277", "F1")
-    explained("12345 pts/0 Z 0:00 [classifier-train] <defunct>", "F1")
+    assert recognised("the number of processes grows with each epoch, 109 of them at epoch 277") == "F1"
+    assert recognised("12345 pts/0 Z 0:00 [classifier-train] <defunct>") == "F1"
 
 
 def test_what_workers_have_read_stays_over_epochs(fitted: dict[str, str]) -> None:
     assert fitted["here"].count("read by") == len(readers(fitted["here"]))
-    explained("it takes a minute at the start of each epoch until the workers are created again", "F5")
-    explained("DataLoader without persistent_workers=True loses seconds at every epoch", "F5")
+    assert recognised("it takes a minute at the start of each epoch until the workers are created again") == "F5"
+    assert recognised("DataLoader without persistent_workers=True loses seconds at every epoch") == "F5"
 
 
 CTRL_C = """
@@ -120,14 +120,16 @@ for batch in procession.Loader(Data(), workers=2):
 def test_ctrl_c_shows_one_traceback(tmp_path: Path) -> None:
     stock = outcome(CTRL_C, tmp_path)
     assert stock.errors.count("Traceback") == 3  # of two workers and the main process
-    explained(stock.errors, "F2")
+    assert recognised(stock.errors) == "F2"
     here = outcome(CTRL_C_HERE, tmp_path)
     assert here.errors.count("Traceback") == 1
     assert here.errors.rstrip().endswith("KeyboardInterrupt")
-    explained(
-        "Fatal Python error: could not acquire lock for <_io.BufferedWriter name='<stderr>'> at interpreter shutdown, "
-        "possibly due to daemon threads",
-        "F2",
+    assert (
+        recognised(
+            "Fatal Python error: could not acquire lock for <_io.BufferedWriter name='<stderr>'> at interpreter "
+            "shutdown, possibly due to daemon threads"
+        )
+        == "F2"
     )
 
 
@@ -185,7 +187,7 @@ def test_workers_end_with_the_training_process(tmp_path: Path) -> None:
     here = outcome(ORPHAN_HERE, tmp_path)
     assert here.output == "at work\n"
     assert here.status == -9  # and nobody held its output open
-    explained("after kill -9 of the parent the orphaned workers go on and hold the memory of the GPU", "F3")
+    assert recognised("after kill -9 of the parent the orphaned workers go on and hold the memory of the GPU") == "F3"
 
 
 TORCH = """
@@ -219,11 +221,13 @@ def crash_once(mark: Path) -> Any:
 def test_a_crash_is_survived_or_named(tmp_path: Path) -> None:
     stock = outcome(TORCH, tmp_path)
     assert stock.status == 1
-    explained(stock.errors, "F4")
-    explained(
-        "RuntimeError: DataLoader worker (pid 26471) is killed by signal: Segmentation fault. Details are lost due to "
-        "multiprocessing. Rerunning with num_workers=0 may give better error trace.",
-        "F4",
+    assert recognised(stock.errors) == "F4"
+    assert (
+        recognised(
+            "RuntimeError: DataLoader worker (pid 26471) is killed by signal: Segmentation fault. Details are lost "
+            "due to multiprocessing. Rerunning with num_workers=0 may give better error trace."
+        )
+        == "F4"
     )
 
     def crash_at_five(i: int) -> Any:
@@ -241,4 +245,4 @@ def test_a_crash_is_survived_or_named(tmp_path: Path) -> None:
         pytest.raises(WorkerDiedError, match=r"source\[5\].*SIGSEGV(?s:.)*in always") as caught,
     ):
         list(loader)
-    explained(f"WorkerDiedError: {caught.value}", "F4")
+    assert recognised(f"WorkerDiedError: {caught.value}") == "F4"

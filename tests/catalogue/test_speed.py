@@ -12,8 +12,8 @@ import pytest
 
 from procession import Faults, Loader
 from procession.config import usable_cores
-from tests.catalogue.kit import explained, outcome
-from tests.support import Made, environment
+from tests.catalogue.kit import outcome, recognised
+from tests.support import Made, environment, in_namespace
 
 THREADS_OF_KERAS = """
 import os
@@ -47,7 +47,7 @@ def test_keras_makes_all_in_one_process_and_we_do_not(tmp_path: Path) -> None:
     """H1: with `workers=2` alone Keras starts threads, which take turns at the interpreter."""
     done = outcome(THREADS_OF_KERAS, tmp_path, KERAS_BACKEND="jax", JAX_ENABLE_X64="1")
     assert done.output == "True\n2 False True\nTrue True\nTrue\n", done.errors
-    explained("workers=4 and there is no speedup: the CPU stays at 100% instead of 400%", "H1")
+    assert recognised("workers=4 and there is no speedup: the CPU stays at 100% instead of 400%") == "H1"
 
 
 # H2: what a process reads from pipes and sockets while it gets 40 batches of 1 MB
@@ -86,7 +86,7 @@ def test_stock_pickles_every_batch_and_we_do_not(tmp_path: Path) -> None:
     assert int(stock) > 40 << 20
     assert int(here) < 1 << 20
     assert pickled == "{}\n"
-    explained("training is slower with use_multiprocessing=True, 10 minutes an epoch instead of 2", "H2")
+    assert recognised("training is slower with use_multiprocessing=True, 10 minutes an epoch instead of 2") == "H2"
 
 
 NATIVE_THREADS = """
@@ -122,13 +122,13 @@ def test_native_threads(tmp_path: Path) -> None:
     stock, here = (int(word) for word in done.output.split())
     assert stock >= min(2, len(os.sched_getaffinity(0)))
     assert here == 1
-    explained("the more workers the slower, load average far above the number of cores", "H3")
+    assert recognised("the more workers the slower, load average far above the number of cores") == "H3"
 
 
 RATIONALITY = "import torch.utils.data as data\ndata.DataLoader([1, 2], num_workers=1000)"
 CORES = "import os, procession\nprint(os.cpu_count(), procession.Loader([1] * 9).statistics().workers)"
 QUOTA = """
-mount -t tmpfs tmpfs /sys/fs/cgroup && echo "$1 100000" > /sys/fs/cgroup/cpu.max && exec "$0" -c "$2"
+mount -t tmpfs tmpfs /sys/fs/cgroup && echo "$1 100000" > /sys/fs/cgroup/cpu.max && shift && exec "$@"
 """
 
 
@@ -136,12 +136,12 @@ def test_cores_that_may_be_used(tmp_path: Path) -> None:
     """H4: os.cpu_count() does not see an affinity mask or a quota; workers="auto" does."""
     stock = outcome(RATIONALITY, tmp_path)
     assert "This DataLoader will create 1000 worker processes in total" in stock.errors
-    explained(stock.text, "H4")
+    assert recognised(stock.text) == "H4"
     core = str(min(os.sched_getaffinity(0)))
     all_cores = os.cpu_count()
     assert answer("taskset", "-c", core, sys.executable, "-c", CORES) == f"{all_cores} 1\n"
     for quota, workers in (("50000", 1), ("100000", 1), ("max", usable_cores())):
-        said = answer("unshare", "-m", "sh", "-c", QUOTA, sys.executable, quota, CORES)
+        said = answer(*in_namespace(QUOTA, quota, sys.executable, "-c", CORES))
         assert said == f"{all_cores} {workers}\n"
 
 
@@ -179,7 +179,7 @@ if __name__ == "__main__":
 def test_one_slow_item(tmp_path: Path) -> None:
     stock = outcome(IN_TURN, tmp_path)
     assert stock.output == "five are ready, and none is delivered\n[0, 1, 2, 3, 4, 5]\n"
-    explained("one slow sample blocks all others although they are ready: head-of-line blocking", "H5")
+    assert recognised("one slow sample blocks all others although they are ready: head-of-line blocking") == "H5"
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     source = Made(lambda i: gate.read_bytes() and 0 if i == 0 else i, 30)
@@ -218,7 +218,9 @@ def test_a_library_that_binds_to_one_core(tmp_path: Path) -> None:
     """H6: workers are not bound with the training process, nor by what they import."""
     done = outcome(BOUND, tmp_path, OMP_PROC_BIND="true")
     assert done.output == "a forked worker may use 1\nTrue True\n", done.errors
-    explained("all workers share one core since I import the package; taskset shows an affinity mask of 1", "H6")
+    assert (
+        recognised("all workers share one core since I import the package; taskset shows an affinity mask of 1") == "H6"
+    )
 
 
 IN_TENSORFLOW = """
@@ -248,7 +250,7 @@ def test_python_in_tf_data(tmp_path: Path) -> None:
     """H7: py_function runs in the training process whatever it is told; our batches come from others."""
     done = outcome(IN_TENSORFLOW, tmp_path)
     assert done.output == "True\n2 False\n", done.errors
-    explained("tf.data with py_function and num_parallel_calls=8 does not use more than one core", "H7")
+    assert recognised("tf.data with py_function and num_parallel_calls=8 does not use more than one core") == "H7"
 
 
 @pytest.mark.parametrize("executor", ["processes", "threads"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.catalogue.kit import explained, outcome
+from tests.catalogue.kit import outcome, recognised
 from tests.support import run_script
 
 SOURCE = """
@@ -49,7 +49,7 @@ HALF_A_GUARD = SOURCE + ("print('builds the model', flush=True)\n" + TWO_WORKERS
 def test_a_script_without_a_guard(tmp_path: Path) -> None:
     stock = outcome(NO_GUARD, tmp_path)
     assert "in a worker" not in stock.output
-    explained(stock.errors, "C1")
+    assert recognised(stock.errors) == "C1"
     assert run_script(SOURCE + HERE, tmp_path).stdout == READ
 
 
@@ -57,9 +57,9 @@ def test_the_script_is_run_once(tmp_path: Path) -> None:
     stock = outcome(HALF_A_GUARD, tmp_path)
     assert stock.output.count("builds the model") == 3
     assert run_script(SOURCE + "print('builds the model')" + HERE, tmp_path).stdout == "builds the model\n" + READ
-    explained("My training starts again at epoch 1 in every worker", "C2")
-    explained("Top-level code of the script runs once per worker: the model is built three times", "C2")
-    explained("*** The MPI_Init_thread() function was called before MPI was initialized", "C2")
+    assert recognised("My training starts again at epoch 1 in every worker") == "C2"
+    assert recognised("Top-level code of the script runs once per worker: the model is built three times") == "C2"
+    assert recognised("*** The MPI_Init_thread() function was called before MPI was initialized") == "C2"
 
 
 COMMAND_LINE = "import subprocess, sys\nsys.exit(subprocess.run([sys.executable, '-c', {text!r}]).returncode)"
@@ -68,15 +68,18 @@ COMMAND_LINE = "import subprocess, sys\nsys.exit(subprocess.run([sys.executable,
 def test_a_class_of_a_notebook_or_of_the_command_line(tmp_path: Path) -> None:
     stock = outcome(COMMAND_LINE.format(text=SOURCE + SEND), tmp_path)
     assert "Can't get attribute 'worker' on <module '__main__'" in stock.errors
-    explained(stock.errors, "C3")
-    explained("AttributeError: Can't get attribute 'DS' on <module '__mp_main__' from '/home/me/train.py'>", "C3")
+    assert recognised(stock.errors) == "C3"
+    assert (
+        recognised("AttributeError: Can't get attribute 'DS' on <module '__mp_main__' from '/home/me/train.py'>")
+        == "C3"
+    )
     assert run_script(COMMAND_LINE.format(text=SOURCE + HERE), tmp_path).stdout == READ
 
 
 def test_a_script_on_standard_input(tmp_path: Path) -> None:
     stock = outcome(SOURCE + SEND, tmp_path, on_stdin=True)
     assert f"No such file or directory: '{tmp_path}/<stdin>'" in stock.errors
-    explained(stock.errors, "C4")
+    assert recognised(stock.errors) == "C4"
     assert run_script(SOURCE + HERE, tmp_path, on_stdin=True).stdout == READ
 
 
@@ -96,8 +99,8 @@ when serializing dict item 'scaled'
 def test_the_default_of_python_3_14(tmp_path: Path) -> None:
     stock = outcome(SOURCE + FORKSERVER + "mp.Process(target=worker, args=(Source(),)).start()", tmp_path)
     assert stock.status == 1
-    explained(stock.errors, "C6")
-    explained(PYTHON_3_14, "C6")
+    assert recognised(stock.errors) == "C6"
+    assert recognised(PYTHON_3_14) == "C6"
     assert run_script(SOURCE + FORKSERVER + HERE, tmp_path).stdout == READ
 
 
@@ -107,7 +110,7 @@ LEFT_ALONE = HERE + "print(mp.get_start_method(allow_none=True))\nmp.set_start_m
 
 def test_the_start_method_is_the_programs(tmp_path: Path) -> None:
     stock = outcome(SOURCE + SET_LATE, tmp_path)
-    explained(stock.errors, "C9")
+    assert recognised(stock.errors) == "C9"
     assert run_script(SOURCE + LEFT_ALONE, tmp_path).stdout == READ + "None\n" + READ
 
 
@@ -135,9 +138,9 @@ def test_the_training_process_is_never_forked(tmp_path: Path) -> None:
     )
     assert stock.output == "in a worker\n[2]\n"  # forked while two threads ran
     if sys.version_info >= (3, 12):
-        explained(stock.errors, "C15")
-    explained(FORK_WARNING, "C15")
-    explained(OBJC, "C16")
+        assert recognised(stock.errors) == "C15"
+    assert recognised(FORK_WARNING) == "C15"
+    assert recognised(OBJC) == "C16"
     here = run_script(
         "import warnings\nwarnings.simplefilter('error')" + SOURCE + FORKS + HERE + "print(forks)", tmp_path
     )
@@ -167,7 +170,7 @@ if __name__ == "__main__":
 def test_a_loader_in_a_daemonic_process(tmp_path: Path) -> None:
     done = outcome(SOURCE + IN_A_POOL, tmp_path)
     assert done.output == f"[(True, {READ.strip()})]\n" * 2
-    explained(done.errors, "C17")
+    assert recognised(done.errors) == "C17"
 
 
 HEAVY = """
@@ -195,10 +198,15 @@ def test_workers_import_what_the_source_uses_and_once_for_all(tmp_path: Path) ->
     assert imports_of(WITH_HEAVY + TWO_WORKERS, tmp_path) == 3  # the script, and each worker
     assert imports_of(WITH_HEAVY + HERE, tmp_path) == 1  # the script alone
     assert imports_of(USES_IT + HERE.replace("workers=2", "workers=4"), tmp_path) == 2  # and the process they come from
-    explained(
-        "OSError: [WinError 1455] The paging file is too small for this operation to complete. Error loading "
-        '"C:\\torch\\lib\\caffe2_detectron_ops_gpu.dll" or one of its dependencies.',
-        "C14",
+    assert (
+        recognised(
+            "OSError: [WinError 1455] The paging file is too small for this operation to complete. Error loading "
+            '"C:\\torch\\lib\\caffe2_detectron_ops_gpu.dll" or one of its dependencies.'
+        )
+        == "C14"
     )
-    explained("each loader worker grabs a GPU lock when the model package is imported", "C18")
-    explained("a module that the dataset imports opens a port at import, so the second worker cannot start", "C18")
+    assert recognised("each loader worker grabs a GPU lock when the model package is imported") == "C18"
+    assert (
+        recognised("a module that the dataset imports opens a port at import, so the second worker cannot start")
+        == "C18"
+    )

@@ -212,3 +212,21 @@ def test_the_verdict_says_what_was_not_looked_at() -> None:
     diagnosis = examine(Made(lambda i: np.full(2, i), 4), checks=[Check("some", "?", (), (raises,), lambda *_: [])])
     assert str(diagnosis).startswith("Made Nothing was found, but not all could be looked at: see below.")
     assert "not looked at: some: ValueError: by the observation" in str(diagnosis)
+
+
+def test_code_without_a_text_is_said_to_be_unread() -> None:
+    made: dict[str, Any] = {}
+    exec("class Typed:\n def __len__(self): return 4\n def __getitem__(self, i): return i", made)
+    (finding,) = examine(made["Typed"](), checks=[]).findings
+    assert (finding.code, finding.severity) == ("PRC723", "note")
+    assert "Typed.__getitem__" in finding.evidence
+    assert not examine(Made(abs, 4), checks=[]).findings
+    assert not examine([1, 2, 3], checks=[]).findings
+
+
+def test_a_notebook_shows_the_page_and_a_prompt_one_line() -> None:
+    diagnosis = examine(Rebuilt(broken), checks=[])
+    assert repr(diagnosis) == "Diagnosis('Rebuilt', 1 error)"
+    shown = diagnosis._repr_html_()
+    assert shown.startswith("<iframe srcdoc=") and "LookupError: no such table" in shown
+    assert shown.count("<") == 2, "what is in the frame does not touch the page around it"

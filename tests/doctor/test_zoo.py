@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
 
 from procession.doctor import diagnose
-from tests.doctor.zoo import (
-    clean,
-    content,
-    content_keras,
-    content_more,
-    machine,
-    machine_batches,
-    machine_fit,
-    machine_starts,
-    machine_torch,
-    speed,
-)
+from tests.doctor import zoo
+from tests.doctor.zoo import clean
 from tests.doctor.zoo.planted import Planted, planted
 
-PLANTED = [
-    each
-    for module in (
-        content,
-        content_keras,
-        content_more,
-        machine,
-        machine_batches,
-        machine_fit,
-        machine_starts,
-        machine_torch,
-        speed,
-    )
-    for each in planted(module)
-]
+MODULES = [importlib.import_module(f"{zoo.__name__}.{each.name}") for each in pkgutil.iter_modules(zoo.__path__)]
+PLANTED = [fault for module in MODULES for fault in planted(module)]
 CLEAN = [
     make
     for make in vars(clean).values()

@@ -13,8 +13,9 @@ from procession import sources
 from procession.capture.pickling import pickled
 from procession.doctor.check import MOST_ITEMS, Chart, Check, Failed, Results, check_options, each_once
 from procession.doctor.checklist import CHECKS
+from procession.doctor.code.reading import is_unreadable
 from procession.doctor.findings import Checked, Diagnosis, Finding, by_weight
-from procession.doctor.runtime import BROKEN, LENGTH, LOST, STALLED, finding_for
+from procession.doctor.runtime import BROKEN, LENGTH, LOST, STALLED, UNREAD, finding_for
 from procession.doctor.seen.probe import probe, raised
 from procession.doctor.ward import Progress, Task, Ward
 from procession.engine.hooks import Hooks
@@ -79,6 +80,8 @@ def _findings(chart: Chart, checks: Sequence[Check], progress: Progress) -> tupl
         findings += judged
         made.append(_checked(check, results, crash))
     findings += _lost(chart, checks, results, findings)
+    if is_unreadable(chart.source, "__getitem__"):
+        findings.append(UNREAD.found(f"{type(chart.source).__qualname__}.__getitem__ has no text"))
     known = {finding.code for finding in findings}
     told = refused and any(code.startswith("PRC10") for code in known)
     if stopped is not None and stopped.code not in known and not told:

@@ -166,7 +166,7 @@ class Crew:
         found = []
         for remote in self._remotes.values():
             hand = self._landing.arena.in_hand(remote.place)
-            if hand is not None and hand[0] not in remote.tasks:  # left there by the one that had the place before
+            if hand is not None and hand.ticket not in remote.tasks:  # left there by the one that had the place before
                 hand = None
             if hand is None and remote.tasks and remote.heard is not None:  # it does not take up what it has been sent
                 hand = Hand(next(iter(remote.tasks)), -1, remote.heard)

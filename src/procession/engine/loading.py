@@ -30,8 +30,9 @@ def loading(trainer: int | None = None) -> Iterator[None]:
     finally:
         _loading.reset(token)
         if guard is not None:
-            os.kill(guard, signal.SIGKILL)
-            os.waitpid(guard, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # the user's code waits for any child
+                os.kill(guard, signal.SIGKILL)
+                os.waitpid(guard, 0)
 
 
 def _guard(trainer: int) -> int | None:

@@ -23,7 +23,6 @@ from procession.engine.surroundings import files, threads
 
 FRAMEWORKS = ("tensorflow", "torch", "jax", "keras")
 SLOW_IMPORT = 0.2  # seconds
-LARGE_IMPORT = 50_000_000  # bytes of its own that a worker begins with, if it has imported one for itself
 
 USED = Code(
     "PRC401",
@@ -55,8 +54,7 @@ class Seen(NamedTuple):
     after: tuple[str, ...]
     first_seconds: float  # of the first item
     second_seconds: float  # of the same once more
-    begun_bytes: int  # the worker's own, before the items
-    own_bytes: int  # that the items have added
+    own_bytes: int  # of the worker's own that the items have added
     threads: tuple[str, ...]  # at the beginning
     files: tuple[str, ...]
     starts: tuple[tuple[Start, int], ...]  # and how often
@@ -81,7 +79,6 @@ def surroundings_of_items(patient: Patient) -> Seen:
         _loaded(),
         seconds[0],
         seconds[1],
-        own,
         weight().own - own,
         running,
         opened,
@@ -107,13 +104,13 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
     """What it drags along."""
     seen: Seen | None = results.of(surroundings_of_items)
     yield from gpu.judge(chart)
-    used, local = _uses(chart.item_code)
+    used = _uses(chart.item_code)
     if seen is None:
         yield from _read_only_judgement(used)
         return
     chart.figures["frameworks in workers"] = list(seen.after)
-    yield from _late(seen, used, local)
-    yield from _used(seen, used, local)
+    yield from _late(seen, used)
+    yield from _used(seen, used)
     yield from _unused(chart, seen, used)
     yield from starts.unpickled(chart, seen)
     yield from starts.started(seen)
@@ -127,25 +124,15 @@ def _read_only_judgement(used: dict[str, Place]) -> Iterator[Finding]:
 # --- frameworks ---
 
 
-def _uses(code: Iterable[Reading]) -> tuple[dict[str, Place], set[str]]:
-    """Which frameworks some code names, and where first; and those that only its functions import."""
+def _uses(code: Iterable[Reading]) -> dict[str, Place]:
+    """Which frameworks some code names, and where first."""
     places: dict[str, Place] = {}
-    imported: set[str] = set()
-    named: set[str] = set()
     for reading in code:
         for node in ast.walk(reading.node):
             name = _framework(reading, node)
             if name is not None:
                 places.setdefault(name, reading.place(node))
-                (named if isinstance(node, ast.Name) else imported).add(name)
-    return places, {name for name in imported - named if not _is_at_a_top(code, name)}
-
-
-def _is_at_a_top(code: Iterable[Reading], name: str) -> bool:
-    """Whether a module of the user's that some code is of imports it anyhow; Keras imports its backend."""
-    modules = {reading.function.__module__: sys.modules.get(reading.function.__module__) for reading in code}
-    tops = {found for module in modules.values() if module is not None for found, _ in _imports(module)}
-    return name in tops or "keras" in tops
+    return places
 
 
 def _framework(reading: Reading, node: ast.AST) -> str | None:
@@ -169,10 +156,9 @@ def _home(value: Any) -> str:
     return named.partition(".")[0]
 
 
-def _late(seen: Seen, used: dict[str, Place], local: set[str]) -> Iterator[Finding]:
-    """Imported by items, or for those whose code names it: each worker pays."""
+def _late(seen: Seen, used: dict[str, Place]) -> Iterator[Finding]:
+    """Imported by items: each worker pays."""
     late = [name for name in seen.after if name not in seen.before]
-    inside = [name for name in local if name in seen.before and seen.begun_bytes > LARGE_IMPORT]
     if late:
         yield USED.found(
             f"{' and '.join(late)} {'is' if len(late) == 1 else 'are'} imported when a worker makes its first item: "
@@ -183,15 +169,6 @@ def _late(seen: Seen, used: dict[str, Place], local: set[str]) -> Iterator[Findi
             title="Each worker imports a framework for itself",
             fix=_at_the_top(late),
         )
-    elif inside:
-        yield USED.found(
-            f"{' and '.join(inside)} {'is' if len(inside) == 1 else 'are'} imported inside of functions only, so each "
-            f"worker imports it for itself: it begins with {megabytes(seen.begun_bytes)} of memory of its own",
-            *[used[name] for name in inside],
-            severity="warning",
-            title="Each worker imports a framework for itself",
-            fix=_at_the_top(inside),
-        )
 
 
 def _at_the_top(names: Iterable[str]) -> str:
@@ -199,8 +176,8 @@ def _at_the_top(names: Iterable[str]) -> str:
     return f"{lines}      # at the top of the source's module, not in a function: once, and shared by all workers"
 
 
-def _used(seen: Seen, used: dict[str, Place], local: set[str]) -> Iterator[Finding]:
-    early = [name for name in used if name in seen.before and name not in local]
+def _used(seen: Seen, used: dict[str, Place]) -> Iterator[Finding]:
+    early = [name for name in used if name in seen.before]
     if early:
         yield USED.found(
             f"{' and '.join(early)}, imported once for all workers; after {seen.items} items a worker has "

@@ -121,6 +121,12 @@ def read(source: Any, methods: Iterable[str]) -> list[Reading]:
     return found
 
 
+def is_unreadable(source: Any, method: str) -> bool:
+    """Whether a method is a function of the user's whose text is not to be had."""
+    function, owner, path = _function(inspect.getattr_static(type(source), method, None), source, "source")
+    return function is not None and is_users(function, source) and _read(function, owner, path) is None
+
+
 _LIBRARIES = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib"))
 OURS = f"{Path(__file__).parents[2]}/"
 
