@@ -32,7 +32,7 @@ USED = Code(
     "that a library imports on first use, each worker pays. What is computed runs on one core of the CPU.",
     fix="""\
 import tensorflow as tf         # at the top of the source's module: imported once, shared by all workers
-# or without: numpy, Pillow and OpenCV decode and augment as fast, and start at once""",
+# or without: numpy, Pillow and OpenCV decode and augment too, and need no such import""",
     how="The modules of a worker are compared before and after some items; the code of `__getitem__` is read.",
 )
 UNUSED = Code(

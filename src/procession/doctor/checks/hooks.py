@@ -13,11 +13,12 @@ from procession.capture.pickling import pickled
 from procession.capture.views import segment_of
 from procession.doctor.check import Chart, Check, Patient, Results
 from procession.doctor.checks.failures import stack_place
+from procession.doctor.code.assigned import attributes
 from procession.doctor.code.reading import Reading, is_users_file, read
 from procession.doctor.code.writes import Write, writes
 from procession.doctor.findings import Code, Finding, Place
 from procession.doctor.runtime import STALLED
-from procession.doctor.seen.changes import Change, Snapshot, attributes
+from procession.doctor.seen.changes import Change, Snapshot
 from procession.doctor.seen.probe import Raised, raised
 from procession.engine.hooks import Hooks
 from procession.errors import CaptureError, StalledError
@@ -121,7 +122,7 @@ def _error(call: Callable[[], None]) -> Exception | None:
 
 
 def _size(source: Any, name: str) -> tuple[int, float] | str:
-    value = dict(attributes(source)).get(name)
+    value = attributes(source).get(name)
     start = time.perf_counter()
     try:
         parts = pickled(value, f"source.{name}")
@@ -136,7 +137,7 @@ def _is_read_only(error: Exception) -> bool:
 
 def _made_writable(source: Any) -> bool:
     """Copy the arrays that only workers share: a hook has the user's own ones, in the training process."""
-    found = [(name, value) for name, value in attributes(source) if isinstance(value, np.ndarray)]
+    found = [(name, value) for name, value in attributes(source).items() if isinstance(value, np.ndarray)]
     shared = [(name, value) for name, value in found if not value.flags.writeable and segment_of(value) is None]
     if sum(value.nbytes for _, value in shared) > MOST_COPIED:
         return False

@@ -246,8 +246,7 @@ def _proxies(chart: Chart) -> Iterator[Finding]:
             f"{shown}: a proxy of a Manager. It works: each worker connects to the manager's process",
             *[where(chart, f"source.{name}") for name in names],
             severity="note",
-            why="Each access is pickled and waits for the manager's process, which serves all workers one after the "
-            "other; some 0.1 ms each, and no more than some ten thousand a second in all.",
+            why="Each access is pickled, and waits for the manager's process, which serves the workers in turn.",
             fix=f"self.{names[0]} = procession.SharedDict()      # in shared memory, without a process; or "
             "procession.share(array, writable=True)",
         )

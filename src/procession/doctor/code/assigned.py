@@ -24,7 +24,8 @@ class Held(NamedTuple):
 
 def attributes(value: Any) -> dict[str, Any]:
     """What an object's `__dict__` and slots hold, without running code of its class."""
-    found = dict(getattr(value, "__dict__", {}))
+    held = getattr(value, "__dict__", None)  # which a class may have made anything
+    found = dict(held) if isinstance(held, dict) else {}
     for kind in type(value).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from procession.capture.views import segment_of
+from procession.doctor.code.assigned import attributes
 from procession.doctor.code.reading import Reading, is_users_file, read
 from procession.doctor.seen.describing import CONTAINERS, PLAIN, described, is_tensor, short
 from procession.flows import Flow
@@ -119,7 +120,7 @@ class Snapshot:
             some = [(number, value[number]) for number in range(min(len(value), MOST_ELEMENTS))]
             self._queue.extend((f"{path}[{number}]", part, path) for number, part in some)
         if self._is_users(type(value)):
-            held = {name: part for name, part in attributes(value) if not self._is_set_anew(name)}
+            held = {name: part for name, part in attributes(value).items() if not self._is_set_anew(name)}
             self._open[path] = frozenset(held)
             self._queue.extend((f"{path}.{name}", part, path) for name, part in held.items())
 
@@ -142,18 +143,6 @@ def is_users_class(kind: type, source: Any) -> bool:
         return False
     file = getattr(sys.modules.get(module), "__file__", None)
     return file is None or is_users_file(file, source)
-
-
-def attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object's `__dict__` and slots hold."""
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                yield name, getattr(value, name)
-    held = getattr(value, "__dict__", None)
-    if isinstance(held, dict):
-        yield from list(held.items())
 
 
 def _globals(readings: list[Reading]) -> Iterator[tuple[str, Any]]:
