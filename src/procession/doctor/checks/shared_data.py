@@ -34,7 +34,8 @@ self.seen = procession.share(self.seen, writable=True)      # where all are mean
 
 def judge(chart: Chart, results: Results) -> Iterator[Finding]:
     """What is written to in place."""
-    written = [write for write in writes(chart.item_code, chart.source) if _counts(write)]
+    every = writes(chart.item_code, chart.source)
+    written, orders = [write for write in every if _counts(write)], drawn_orders(results, every)
     told: set[str] = set()
     raised = _raised(chart, results)
     if raised:
@@ -46,11 +47,10 @@ def judge(chart: Chart, results: Results) -> Iterator[Finding]:
         if path not in told:
             told.add(path)
             yield _silent(chart, results, change, lines)
+    asked = len(chart.sample) if courses(results) else 0
     for path in dict.fromkeys(write.path for write in written):
-        if path not in told and path not in drawn_orders(results, writes(chart.item_code, chart.source)):
-            yield _read(
-                [write for write in written if write.path == path], len(chart.sample) if courses(results) else 0
-            )
+        if path not in told and path not in orders:
+            yield _read([write for write in written if write.path == path], asked)
 
 
 def explains(chart: Chart, results: Results) -> bool:
