@@ -187,9 +187,10 @@ class Delivery:
             self._pace.resize(len(self._roster))
 
     def _landed(self, worker: int, ticket: int, actions: list[Action]) -> bool:
+        if worker in self._roster:
+            self._failed_loads = 0  # somebody has got so far as to answer, be it too late
         landed = self._roster.land(worker, ticket)
         if landed:
-            self._failed_loads = 0  # somebody has got so far as to answer
             self._let_go(worker, actions)
         return landed
 

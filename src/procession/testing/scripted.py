@@ -202,6 +202,7 @@ class ScriptedExecutor:
         """What a worker has made is told."""
         made = [*self._untold.pop(worker, []), *done]
         self.history.extend(made)
+        self._failed_loads = 0  # only now can it be known that a template got so far
         return list(made)
 
     def _forget(self, worker: int) -> None:
@@ -282,7 +283,6 @@ class ScriptedExecutor:
 
     def _answered(self, worker: int) -> Assignment:
         """A worker is through with what it had in hand."""
-        self._failed_loads = 0
         self._slow.discard(worker)
         self._held.pop(worker, None)
         return self._tasks[worker].popleft()
