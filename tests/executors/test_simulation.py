@@ -30,7 +30,7 @@ from tests.conftest import SIMULATION_SEED
 SCHEDULES = 200_000
 CHUNKS = 16  # for several pytest workers
 MOST_OUTCOMES = 60  # that a consumer asks for in one epoch
-SEED = int(os.environ[SIMULATION_SEED])  # another in each run, unless it is set outside
+SEED = int(os.environ[SIMULATION_SEED])  # another with each change to the engine, unless it is set outside
 
 
 Maker = Callable[[int | None, Faults, bool], Delivery]
