@@ -84,6 +84,7 @@ def test_memory_is_written_to_here() -> None:
     made = Generators(None)
     with made.kept():
         made.seed(PLACES[0])
+    assert made._words._memory is not None
     assert made._python._memory is not None and made._numpy._memory is not None
     assert made._torch is not None and made._torch._state is not None
     assert made._torch._generator is torch.default_generator

@@ -14,15 +14,15 @@ from procession.errors import BatchError
 from procession.sources import Arrays
 
 
-def whole(batch: Any, name: str, before: Layout | None = None) -> Parcel:
-    """A batch as the source returned it; `before`: the layout of the one before, which it is likely to have.
+def whole(batch: Any, name: Callable[[int], str], item: int, before: Layout | None = None) -> Parcel:
+    """A batch as the source returned it for `item`; `before`: the layout of the one before, which it is likely to have.
 
     Raises:
         BatchError: it is None.
     """
     if batch is None:
         raise BatchError(
-            f"{name} returned None instead of a batch; a __getitem__ without a return statement on some "
+            f"{name(item)} returned None instead of a batch; a __getitem__ without a return statement on some "
             "path does that. To leave a batch out, leave its index out of the source's length"
         )
     leaves, spec = tree.flatten_in_order(batch)

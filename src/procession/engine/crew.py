@@ -110,7 +110,7 @@ class Crew:
             remote.heard = time.monotonic()
         remote.tasks.update({task.ticket: task for task in tasks})
         told, remote.plan = remote.plan, plan
-        remote.send(Work(tuple(tasks), None if told is plan else plan))
+        remote.send(Work(tuple(map(tuple, tasks)), None if told is plan else plan))
 
     def refresh(self, refresh: Refresh, descriptors: Sequence[int]) -> None:
         """Tell all of changes to the source."""
@@ -132,7 +132,7 @@ class Crew:
                     continue
                 assert isinstance(message, Results)
                 remote.heard = time.monotonic()
-                events.extend(self._event(remote, result, descriptors) for result in message.results)
+                events.extend(self._event(remote, Result(*result), descriptors) for result in message.results)
                 if message.memory is not None:
                     remote.memory = message.memory
                     if message.memory > (self._faults.max_memory or message.memory):

@@ -27,7 +27,7 @@ from numpy.random import mtrand
 
 from procession.capture.naming import survey
 from procession.engine.own_generators import OwnGenerators
-from procession.engine.twister import WORDS, Torch, WordMaker, Words
+from procession.engine.twister import STATE_BYTES, WORDS, Torch, WordMaker, Words
 from procession.order.randomness import Place
 from procession.sources import Arrays
 
@@ -48,25 +48,27 @@ class Generators:
         self.own = own
         found = survey(source) if own is None else own
         self._frameworks, self._once = found.frameworks, found.traced
+        self._draws_in_tensorflow = "tensorflow" in self._frameworks
         self._done = False  # TensorFlow has had its one seed
         for name in self._frameworks:  # otherwise the item that imports it would go without a seed
             with contextlib.suppress(Exception):  # where it fails, it fails for the source too, which says so
                 importlib.import_module(name)
-        self._words = WordMaker()
+        self._digests = _Digests()
+        self._words = WordMaker(fast)
         self._python = _Python(fast)
         self._numpy = _Numpy(fast)
         self._torch: Torch | None = None  # until it is imported
 
     def seed(self, place: Place) -> None:
         """Seed the generators for the item at `place`."""
-        digest = _digest(place)
+        digest = self._digests.of(place)
         torch = self._torch or self._torch_now()
         words = self._words.make(digest, 2 if torch is None else 3)
         self._python.seed(words[:WORDS])
         self._numpy.seed(words[WORDS : 2 * WORDS])
         if torch is not None:
             torch.seed(words[2 * WORDS :], int.from_bytes(digest[:8], "little"))
-        if "tensorflow" in self._frameworks and (tensorflow := sys.modules.get("tensorflow")) is not None:
+        if self._draws_in_tensorflow and (tensorflow := sys.modules.get("tensorflow")) is not None:
             if not (self._once and self._done):
                 tensorflow.random.set_seed(int.from_bytes(digest[:8], "little"))
             self._done = True
@@ -81,7 +83,7 @@ class Generators:
         back = [self._python.keep(), self._numpy.keep()]
         if torch is not None:
             back.append(torch.keep())
-        if "tensorflow" in self._frameworks and not self._once:
+        if self._draws_in_tensorflow and not self._once:
             back.append(_keep_tensorflow())
         if self.own is not None and self.own.held:
             back.append(self.own.keep())
@@ -92,7 +94,8 @@ class Generators:
                 put_back()
 
     def _torch_now(self) -> Torch | None:
-        generator = getattr(sys.modules.get("torch"), "default_generator", None)  # late: another thread may import it
+        torch = sys.modules.get("torch")
+        generator = None if torch is None else getattr(torch, "default_generator", None)  # a thread may be importing it
         if generator is not None:
             self._torch = Torch(generator)
         return self._torch
@@ -113,12 +116,24 @@ def generators_for(source: Any, before: Generators | None) -> Generators | None:
     return made
 
 
-def _digest(place: Place) -> bytes:
+class _Digests:
+    """128 bits for each place."""
+
     # BLAKE2b keeps any two places apart in 1 µs; SeedSequence does the same in 19, and this runs around every item.
-    name = b"%d %d %d" % (place.seed, place.epoch, place.item)
-    if place.turn:
-        name += b" %d" % place.turn
-    return hashlib.blake2b(name, digest_size=16, person=b"procession").digest()
+
+    def __init__(self) -> None:
+        self._epoch: tuple[int, int] | None = None  # the seed and the epoch that `_begun` has taken in
+        self._begun: Any = None
+
+    def of(self, place: Place) -> bytes:
+        seed, epoch, item, turn = place
+        if self._epoch != (seed, epoch):
+            self._epoch = seed, epoch
+            self._begun = hashlib.blake2b(b"%d %d " % self._epoch, digest_size=STATE_BYTES, person=b"procession")
+        digest = self._begun.copy()
+        digest.update(b"%d %d" % (item, turn) if turn else b"%d" % item)
+        found: bytes = digest.digest()
+        return found
 
 
 class _Python:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.capture.readonly import read_only_hint
 from procession.engine.collate import stacked, taken, whole
@@ -66,15 +66,39 @@ class Unmade(Exception):  # noqa: N818 - what it carries is raised, never this
         self.left = left
 
 
-class Maker(NamedTuple):
+class Maker:
     """Makes the batches of one epoch from a source."""
 
-    source: Any
-    plan: Plan
-    who: str  # for messages: "worker 1 (pid 4711)"
-    generators: Generators | None  # to be seeded; None in threads, which share them
-    collects: bool  # go on after a sample that raised, so that all of a batch's failures are known at once
-    announce: Callable[[int], None]  # told each item before it is made
+    def __init__(
+        self,
+        source: Any,
+        plan: Plan,
+        who: str,
+        generators: Generators | None,
+        collects: bool,
+        announce: Callable[[int], None],
+    ) -> None:
+        """How to make them.
+
+        Args:
+            source: what to ask for items.
+            plan: which items make a batch.
+            who: makes them, for messages: "worker 1 (pid 4711)".
+            generators: to be seeded; None in threads, which share them.
+            collects: go on after a sample that raised, so that all of a batch's failures are known at once.
+            announce: told each item before it is made.
+        """
+        self.source = source
+        self.plan = plan
+        self.who = who
+        self._generators = generators
+        self._collects = collects
+        self._announce = announce
+        # The same for all batches of the epoch: looked up for each, they would take a tenth of the time of a small one.
+        self._items = plan.locator()
+        self._seed, self._epoch = plan.seed, plan.epoch
+        self._batch_size, self._repeats = plan.batch_size, plan.repeats
+        self._tables = isinstance(source, (Arrays, Parts))
 
     def make(self, position: int, without: tuple[int, ...] = (), before: Layout | None = None) -> Parcel:
         """Make the batch at `position`, but for some of its samples; `before`: the layout of the one before.
@@ -86,15 +110,13 @@ class Maker(NamedTuple):
                 is the source's, but for StopIteration (a RuntimeError, since it would end the consumer's loop in
                 silence) and SystemExit (a SourceExitError, since it would end the program).
         """
-        items = self.plan.items(position)
+        items = self._items(position)
         try:
-            if isinstance(self.source, Arrays):
-                return taken(self.source, items)
-            if isinstance(self.source, Parts) and isinstance((found := self.source.located(items))[0], Arrays):
+            if self._tables and (found := self._table(items)) is not None:
                 return taken(*found)
-            turns = self.plan.turns(position) if self.plan.repeats else repeat(0, len(items))
-            if self.plan.batch_size is None:
-                return whole(self._ask(items[0], next(iter(turns))), self.plan.name(items[0]), before)
+            turns = self.plan.turns(position) if self._repeats else repeat(0, len(items))
+            if self._batch_size is None:
+                return whole(self._ask(items[0], next(iter(turns))), self.plan.name, items[0], before)
             return self._stacked(list(zip(items, turns, strict=True)), without)
         except Unmade as unmade:
             for _, error in unmade.failures:
@@ -103,6 +125,11 @@ class Maker(NamedTuple):
         except Exception as error:
             self.note(error, self._place(position))
             raise Unmade((Failure(items[0], error),), 0) from None
+
+    def _table(self, items: Sequence[int]) -> tuple[Arrays, Sequence[int]] | None:
+        """The arrays whose rows these items are, and which; None if they are to be asked for one by one."""
+        source, rows = self.source.located(items) if isinstance(self.source, Parts) else (self.source, items)
+        return (source, rows) if isinstance(source, Arrays) else None
 
     def _stacked(self, items: Sequence[tuple[int, int]], without: tuple[int, ...]) -> Parcel:
         kept = [asked for asked in items if asked[0] not in without] if without else items
@@ -123,18 +150,18 @@ class Maker(NamedTuple):
             except Unmade as unmade:
                 failures.extend(unmade.failures)
                 failed.add(index)
-                if not self.collects or not isinstance(unmade.failures[0].error, Exception):
+                if not self._collects or not isinstance(unmade.failures[0].error, Exception):
                     break
         if failures:
             raise Unmade(tuple(failures), sum(index not in failed for index, _ in items))
         return samples
 
     def _ask(self, index: int, turn: int) -> Any:
-        self.announce(index)
-        place = Place(self.plan.seed, self.plan.epoch, index, turn)
+        self._announce(index)
+        place = Place(self._seed, self._epoch, index, turn)
         token = here(place)
-        if self.generators is not None:
-            self.generators.seed(place)
+        if self._generators is not None:
+            self._generators.seed(place)
         try:
             return self.source[index]
         except BaseException as error:

@@ -41,9 +41,12 @@ class Result(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Tasks for one worker, in order."""
+    """Tasks for one worker, in order.
 
-    tasks: tuple[Task, ...]
+    `Task`s as plain tuples, and so are the results of `Results`: named ones take four times as long to pickle.
+    """
+
+    tasks: tuple[tuple[Any, ...], ...]
     plan: Plan | None  # what they and all after them belong to; None: as before
 
 
@@ -58,9 +61,9 @@ class Refresh(NamedTuple):
 
 
 class Results(NamedTuple):
-    """Finished tasks, in the order they were given."""
+    """Finished tasks, in the order they were given: `Result`s as plain tuples."""
 
-    results: tuple[Result, ...]
+    results: tuple[tuple[Any, ...], ...]
     memory: int | None  # bytes of memory that the worker has for itself; None: not looked at since the last report
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import takewhile
 
-MOST_QUEUED = 64  # tasks a worker may have waiting: their messages must fit its socket's buffer
+MOST_QUEUED = 128  # tasks a worker may have waiting: their messages must fit its socket's buffer
 
 
 class Roster:

@@ -70,7 +70,7 @@ class Worker:
                             self._maker = Maker(
                                 self._source, plan, who, self._generators, self._collects, self._announce
                             )
-                        self._work(tasks)
+                        self._work([Task(*task) for task in tasks])
                     case Refresh(payload, _):
                         try:
                             self._source = apply(from_shared(payload, descriptors), self._source)
@@ -79,7 +79,7 @@ class Worker:
         except Closed:
             self._channel.close()
 
-    def _work(self, tasks: tuple[Task, ...]) -> None:
+    def _work(self, tasks: list[Task]) -> None:
         assert self._maker is not None
         reported = time.monotonic()
         with working(WorkerInfo(self._number, self._count, self._maker.plan.epoch)):
@@ -175,7 +175,7 @@ class Worker:
             memory = None
             if now - self._weighed > WEIGH_SECONDS:
                 memory, self._weighed = private_memory(), now
-            self._channel.send(Results(tuple(self._results), memory), self._segments)
+            self._channel.send(Results(tuple(map(tuple, self._results)), memory), self._segments)
             self._results.clear()
             while self._segments:
                 os.close(self._segments.pop())

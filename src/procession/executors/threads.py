@@ -26,10 +26,18 @@ from procession.order.plan import Plan
 JOIN_SECONDS = 1.0  # a thread cannot be ended from outside: one that is stuck in the source is left to its fate
 
 
+class _Epoch(NamedTuple):
+    """What the jobs of one epoch are made from."""
+
+    source: Any
+    plan: Plan
+    collects: bool
+
+
 class _Job(NamedTuple):
     task: Assignment
     slot: Slot
-    maker: Maker
+    epoch: _Epoch
 
 
 class _Finished(NamedTuple):
@@ -79,13 +87,11 @@ class _Thread:
         self._info = place, count
         self._reports = reports
         self._landing = landing
+        self._epoch: _Epoch | None = None  # that `_maker` is for
+        self._maker: Maker | None = None
         self._thread = threading.Thread(target=self._run, name=f"procession-worker-{place}", daemon=True)
         reports.enter()
         self._thread.start()
-
-    def announce(self, index: int) -> None:
-        """Note which item is being made."""
-        self.index = index
 
     def give_up(self) -> list[_Job]:
         """Leave it to itself: what it has in hand is not waited for; return what it has not begun."""
@@ -122,15 +128,24 @@ class _Thread:
 
     def _make(self, job: _Job) -> Event:
         ticket, position, without = job.task
-        maker = job.maker._replace(announce=self.announce)
+        plan = job.epoch.plan
         try:
-            with working(WorkerInfo(*self._info, maker.plan.epoch)):
-                parked = self._landing.park_here(maker.make(position, without), job.slot)
+            with working(WorkerInfo(*self._info, plan.epoch)):
+                parked = self._landing.park_here(self._maker_for(job.epoch).make(position, without), job.slot)
             return Done(self.name, ticket, parked, time.monotonic() - self.since)
         except Unmade as unmade:
             return Failed(self.name, ticket, unmade.failures, unmade.left)
         except BaseException as error:  # whatever it is, the consumer gets it
-            return Failed(self.name, ticket, (Failure(maker.plan.items(position)[0], error),), 0)
+            return Failed(self.name, ticket, (Failure(plan.items(position)[0], error),), 0)
+
+    def _maker_for(self, epoch: _Epoch) -> Maker:
+        if self._maker is None or self._epoch is not epoch:
+            source, plan, collects = self._epoch = epoch
+            self._maker = Maker(source, plan, f"thread {self.place}", None, collects, self._announce)
+        return self._maker
+
+    def _announce(self, index: int) -> None:
+        self.index = index
 
 
 class ThreadsExecutor:
@@ -147,25 +162,23 @@ class ThreadsExecutor:
         self._threads: dict[int, _Thread] = {}  # by name
         self._names = itertools.count()
         self._given_up: list[_Thread] = []  # stuck in the source
-        self._maker: Maker | None = None
+        self._epoch: _Epoch | None = None
         self._flying = 0
         self._deaths: list[Event] = []
         self._closed = False
 
     def begin(self, plan: Plan, source: Any, workers: int) -> list[int]:
         """See `Executor.begin`; the source is shared with the threads as it is."""
-        collects = self._faults.on_error != "raise"
-        self._maker = Maker(source, plan, "a thread", None, collects, lambda _: None)
+        self._epoch = _Epoch(source, plan, self._faults.on_error != "raise")
         return [self._start(place) for place in range(workers) if place not in self._places()]
 
     def submit(self, worker: int, assignments: list[Assignment]) -> None:
         """See `Executor.submit`."""
-        assert self._maker is not None
+        assert self._epoch is not None
         thread = self._threads[worker]
-        maker = self._maker._replace(who=f"thread {thread.place}")
         self._flying += len(assignments)
         for task, slot in zip(assignments, self._landing.arena.lend(len(assignments)), strict=True):
-            thread.queue.put(_Job(task, slot, maker))
+            thread.queue.put(_Job(task, slot, self._epoch))
 
     def wait(self, timeout: float | None) -> list[Event]:
         """See `Executor.wait`."""
@@ -231,12 +244,13 @@ class ThreadsExecutor:
             self._landing.arena.reclaim(waiting.slot)
         self._given_up.append(thread)
         self._flying -= 1
-        index, items = thread.index, job.maker.plan.items(job.task.position)
+        index, plan = thread.index, job.epoch.plan
+        items = plan.items(job.task.position)
         left = sum(item not in (*job.task.without, index) for item in items) if index >= 0 else 0
         blamed = index if index >= 0 else items[0]
         error = StalledError(
             f"thread {thread.place} was given up after {seconds:.1f} s over batch {job.task.position} of epoch "
-            f"{job.maker.plan.epoch} ({job.maker.plan.name(blamed)}): Faults(timeout={self._faults.timeout:g}) allows "
+            f"{plan.epoch} ({plan.name(blamed)}): Faults(timeout={self._faults.timeout:g}) allows "
             f"{self._faults.timeout:g} s for one batch. A thread cannot be ended, so it goes on; with "
             f"executor='processes' it would end\nIts Python stack:\n{stack}"
         )

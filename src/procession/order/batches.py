@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,7 +41,22 @@ class Batches(NamedTuple):
 
     def items(self, position: int) -> Sequence[int]:
         """The indices of the source that make the batch at `position`."""
-        start, stop = self._span(position)
+        return self._items(*self._span(position))
+
+    def locator(self) -> Callable[[int], Sequence[int]]:
+        """See `Plan.locator`: what does not depend on the position is worked out once."""
+        size, share = self.batch_size or 1, self.share
+        plain = self.shard.count == 1 and (self.length is None or isinstance(self.sampler, InOrder))
+
+        def items(position: int) -> Sequence[int]:
+            start = position * size
+            if plain and (share is None or start + size <= share):
+                return range(start, start + size)
+            return self.items(position)
+
+        return items
+
+    def _items(self, start: int, stop: int) -> Sequence[int]:
         if self.length is None or isinstance(self.sampler, InOrder):
             if self.shard.count == 1:
                 return range(start, stop)

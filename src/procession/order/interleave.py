@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -99,6 +99,10 @@ class Interleaved:
         if isinstance(found, range):
             return range(found.start * count + part, found.stop * count + part, found.step * count)
         return [index * count + part for index in found]
+
+    def locator(self) -> Callable[[int], Sequence[int]]:
+        """See `Plan.locator`."""
+        return self.items
 
     @cached_property
     def repeats(self) -> bool:

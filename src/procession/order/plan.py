@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from procession.order.batches import Batches
@@ -68,6 +68,10 @@ class Plan(NamedTuple):
     def items(self, position: int) -> Sequence[int]:
         """The items that make the batch at `position`: indices of the source, or of partitions as `name` says."""
         return self.order.items(position)
+
+    def locator(self) -> Callable[[int], Sequence[int]]:
+        """`items`, for many positions."""
+        return self.order.locator()
 
     @property
     def repeats(self) -> bool:

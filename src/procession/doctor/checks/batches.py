@@ -54,7 +54,7 @@ def _parcelled(index: int, item: Any) -> Parcelled:
     pickled = tuple((path, _kind(leaf)) for path, leaf in zip(paths, leaves, strict=True) if not _is_plain(leaf))
     wide = tuple(each for each in map(_wide, paths, leaves) if each is not None)
     try:
-        parcel = whole(item, f"source[{index}]")
+        parcel = whole(item, "source[{}]".format, index)
     except Exception as error:  # what pickle raised
         return Parcelled(index, f"{type(error).__name__}: {error}", pickled, 0, 0, wide)
     return Parcelled(index, "", pickled, sum(part.nbytes for part in parcel.rest), parcel.nbytes, wide)
