@@ -106,6 +106,16 @@ def test_a_worker_may_use_multiprocessing() -> None:
     assert read(squares, 3) == [[1, 2, i] for i in range(3)]
 
 
+def test_a_child_that_comes_back_from_the_source_answers_for_nobody() -> None:
+    def forks(i: int) -> Any:
+        pid = os.fork() if i in (2, 5) else None
+        if pid:
+            return os.waitpid(pid, 0)[1] >> 8
+        return i  # the child too
+
+    assert read(forks, 8) == [0, 1, 1, 3, 4, 1, 6, 7]  # 1: the exit status of the child
+
+
 def test_a_worker_may_use_threads_and_subprocesses() -> None:
     def work(i: int) -> Any:
         got: list[str] = []

@@ -10,12 +10,13 @@ from typing import Any
 
 from procession import partitions
 from procession.config import Config
-from procession.engine.actions import Deliver, Raise
+from procession.engine.actions import Raise
 from procession.engine.door import Door
 from procession.engine.hooks import Hooks
 from procession.engine.limits import opened
 from procession.engine.waker import Waker
 from procession.errors import EpochAbandonedError, SkippedWarning, users_level
+from procession.events import Done
 from procession.executors.performer import Performer, make_executor
 from procession.monitoring.stats import Counters, Statistics
 from procession.order.arrangement import Samplers, arranged, setup_of
@@ -125,7 +126,7 @@ class Stream:
             self._taking, passed = threading.get_ident(), performer.passed()
             try:
                 outcome = performer.next(plan, self._check_woken)
-                if type(outcome) is Deliver:
+                if type(outcome) is Done:
                     self._ticket = outcome.ticket
                     return performer.opened(outcome.batch)
             except EpochAbandonedError:

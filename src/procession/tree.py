@@ -6,8 +6,10 @@ The work is done by `optree`, which Keras uses too. `None` belongs to the struct
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import optree
 
 Spec = Any  # optree.PyTreeSpec: hashable, comparable, picklable
@@ -26,13 +28,23 @@ _IN_ORDER.__enter__()
 
 def flatten_in_order(tree: Any) -> tuple[list[Any], Spec]:
     """As `flatten`, which sorts keys: here `{"a": 1, "b": 2}` and `{"b": 2, "a": 1}` are two structures."""
+    if type(tree) is tuple and _ARRAYS.issuperset(map(type, tree)):  # what most batches are: 0.5 µs instead of 1.5
+        return list(tree), _flat(len(tree))
     leaves, spec = optree.tree_flatten(tree, namespace="procession")
     return leaves, spec
 
 
+@lru_cache(maxsize=64)
+def _flat(count: int) -> Spec:
+    return optree.tree_structure((0,) * count, namespace="procession")
+
+
+_ARRAYS = frozenset({np.ndarray})
+
+
 def unflatten(spec: Spec, leaves: Iterable[Any]) -> Any:
     """Put `leaves` back into the structure `spec`."""
-    return optree.tree_unflatten(spec, leaves)
+    return spec.unflatten(leaves)
 
 
 def leaves(tree: Any) -> list[Any]:

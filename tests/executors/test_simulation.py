@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from procession.config import Config, Faults
-from procession.engine.actions import Action, Began, Deliver, Discard, End, Joined, Raise, Replace, Submit
+from procession.engine.actions import Action, Began, Discard, End, Joined, Raise, Replace, Submit
 from procession.engine.delivery import Delivery
 from procession.engine.judge import Judge
 from procession.events import Died, Done, Failed, Held
@@ -153,7 +153,7 @@ class Consumer:
         if isinstance(outcome, End):
             assert all(self.left_out(plan, position) for position in left.ahead()), "ended before the end"
             return
-        assert isinstance(outcome, (Raise, Deliver))
+        assert isinstance(outcome, (Raise, Done))
         position = self.performer.position_of(outcome.ticket)
         if self.config.ordered:
             due = next((due for due in left.ahead() if not self.left_out(plan, due)), None)
@@ -181,7 +181,7 @@ class Consumer:
         self.dice = self.executor.dice = Dice(())
         for _ in range(500):
             outcome: Any = self.performer.next(last, lambda: None)
-            if isinstance(outcome, Deliver):
+            if isinstance(outcome, Done):
                 self.performer.opened(outcome.batch)
             if isinstance(outcome, End) or (isinstance(outcome, Raise) and self.executor.book.lost):
                 break

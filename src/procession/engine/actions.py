@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from procession.events import Done
+
 MOST_SPAN = 2048  # from the first batch that is missing to the last given out: what a saved state has to tell of
 
 
@@ -35,11 +37,6 @@ class Joined(NamedTuple):
 class Submit(NamedTuple):
     worker: int
     tickets: tuple[int, ...]
-
-
-class Deliver(NamedTuple):
-    ticket: int
-    batch: Any
 
 
 class Raise(NamedTuple):
@@ -74,7 +71,7 @@ class Reload(NamedTuple):
     """Start a template again, and all its workers."""
 
 
-Action = Submit | Deliver | Raise | End | Discard | Skip | Replace | Reload
+Action = Submit | Done | Raise | End | Discard | Skip | Replace | Reload  # Done: the consumer gets its batch
 
 
 class Refused(NamedTuple):

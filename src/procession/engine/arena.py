@@ -27,7 +27,7 @@ from procession.engine.limits import limit_error
 # Address space only: shared memory of this kind takes no room until it is written to. Halved where a limit forbids it.
 SPAN = 1 << 40
 LEAST_SPAN = 1 << 26
-FIRST_CAPACITY = 64 * 1024
+FIRST_CAPACITY = mmap.PAGESIZE
 MEMORY = 256  # small batches in a row after which a large one is forgotten
 PAGE = mmap.PAGESIZE
 HAND = struct.Struct("=qqd")  # what a worker has in hand: ticket + 1 (0: nothing), item, time.monotonic()
@@ -141,15 +141,16 @@ class Arena:
 
         After many much smaller ones the largest is forgotten: addresses are many, but not endless.
         """
-        self._largest = max(self._largest, nbytes)
-        self._seen += 1
         if nbytes > self._capacity:
             self._capacity = _spared(nbytes)
         elif 4 * nbytes > self._capacity:
             self._seen = self._largest = 0
-        elif self._seen >= MEMORY:
-            self._capacity = max(FIRST_CAPACITY, _spared(self._largest))
-            self._seen = self._largest = 0
+        else:
+            self._seen += 1
+            self._largest = max(self._largest, nbytes)
+            if self._seen >= MEMORY:
+                self._capacity = max(FIRST_CAPACITY, _spared(self._largest))
+                self._seen = self._largest = 0
 
     def close(self) -> None:
         """Give back all memory but that of batches still held, which stay as they are, and go when they are dropped.

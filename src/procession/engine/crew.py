@@ -6,17 +6,18 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from procession.capture.pickling import loads
 from procession.config import Faults
-from procession.engine.arena import Hand, Slot
+from procession.engine.arena import Hand, Slot, segment_buffer
 from procession.engine.channel import Channel, Closed
 from procession.engine.landing import Landing
 from procession.engine.limits import opened
 from procession.engine.link import Link
-from procession.engine.messages import Fork, LoadFailed, Refresh, Result, Results, Task, Work
+from procession.engine.messages import Fork, LoadFailed, Refresh, Results, Task, Work
 from procession.engine.obituary import At, Deceased, obituary
-from procession.engine.ports import Assignment, InHand
+from procession.engine.ports import Assignment, InHand, Parked
 from procession.engine.readers import Readers
 from procession.engine.remote import Remote
 from procession.engine.shutdown import await_end, kill
@@ -31,7 +32,7 @@ END_SECONDS = 2.0  # for a killed process to be gone
 class Crew:
     """Workers. Each has a name, a number that no other ever has; and a place, which it may have had from another."""
 
-    def __init__(self, size: int, faults: Faults, landing: Landing, readers: Readers) -> None:
+    def __init__(self, size: int, faults: Faults, landing: Landing, readers: Readers[list[Event]]) -> None:
         self._size = size
         self._faults = faults
         self._landing = landing
@@ -84,7 +85,7 @@ class Crew:
 
     def _adopt(self, remote: Remote) -> None:
         self._remotes[remote.name] = remote
-        self._readers.listen(remote.channel, lambda: self.read(remote))
+        self._readers.listen(remote.channel.fileno(), lambda: self.read(remote))
 
     def forked(self, remote: Remote | None, pid: int, watch: int) -> None:
         """A worker runs; `watch` is a pidfd of it."""
@@ -132,34 +133,36 @@ class Crew:
                     continue
                 assert isinstance(message, Results)
                 remote.heard = time.monotonic()
-                events.extend(self._event(remote, Result(*result), descriptors) for result in message.results)
+                events.extend(self._event(remote, result, descriptors) for result in message.results)
                 if message.memory is not None:
                     remote.memory = message.memory
                     if message.memory > (self._faults.max_memory or message.memory):
                         events.append(Outgrown(remote.name))
         except Closed:
             # Its exit is told by the template. If it has only closed its descriptors, it is no worker any more: end it.
-            self._readers.silence(remote.channel)
+            self._readers.silence(remote.channel.fileno())
             remote.closed = True
             if remote.watch is not None:
                 kill(remote.watch)
         return events
 
-    def _event(self, remote: Remote, result: Result, descriptors: list[int]) -> Event:
-        task = remote.tasks.pop(result.ticket)
+    def _event(self, remote: Remote, result: tuple[Any, ...], descriptors: list[int]) -> Event:
+        ticket, layout, rest, nbytes, in_segment, seconds, reasons, failures, left, placed, kept = result  # a `Result`
+        task = remote.tasks.pop(ticket)
         slot = Slot(task.offset, task.capacity)
-        if result.kept:
+        if kept:
             remote.kept.append(slot)
-        elif result.failures or result.in_segment:
+        elif failures or in_segment:
             self._landing.arena.reclaim(slot)
-        if result.failures:
-            failures = tuple(Failure(index, unpack(error, loads)) for index, error in result.failures)
-            return Failed(remote.name, result.ticket, failures, result.left)
-        remote.layout = result.layout or remote.layout
+        if failures:
+            raised = tuple(Failure(index, unpack(error, loads)) for index, error in failures)
+            return Failed(remote.name, ticket, raised, left)
+        if layout is not None:
+            remote.layout = layout
         assert remote.layout is not None
-        segment = descriptors.pop(0) if result.in_segment else None
-        parked = self._landing.park_remote(remote.layout, result, slot, segment)
-        return Done(remote.name, result.ticket, parked, result.seconds)
+        memory = segment_buffer(descriptors.pop(0), nbytes) if in_segment else slot
+        self._landing.arena.fit(nbytes)
+        return Done(remote.name, ticket, Parked(remote.layout, rest, nbytes, memory, reasons, placed), seconds)
 
     def in_hand(self) -> list[InHand]:
         """What each worker is at, for those that are at something."""
@@ -227,7 +230,7 @@ class Crew:
 
     def forget(self, remote: Remote) -> None:
         """Let a worker go: if it runs, and is idle, it leaves by itself."""
-        self._readers.silence(remote.channel)
+        self._readers.silence(remote.channel.fileno())
         remote.close()
         self._remotes.pop(remote.name, None)
 

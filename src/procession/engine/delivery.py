@@ -2,7 +2,7 @@
 
     events in                              actions out
     Began     an epoch of n steps          Submit   give these tickets to that worker
-    Wanted    the consumer asks            Deliver  the next batch, in order
+    Wanted    the consumer asks            Done     the next batch, in order, is the consumer's
     Joined    a worker is there            Raise    the next position failed
     Done / Failed                          End      the epoch is over
     Died / Lost / ...                      Discard  nobody wants this batch any more
@@ -25,7 +25,6 @@ from procession.config import Faults
 from procession.engine.actions import (
     Action,
     Began,
-    Deliver,
     Discard,
     End,
     Joined,
@@ -66,6 +65,7 @@ class Delivery:
         self._failed_loads = 0  # templates in a row that died while they loaded the source
         self._lost: BaseException | None = None  # why no more tasks are given out in this epoch
         self._wanted = False  # Invariant: if true, what the consumer gets next is not in _ready
+        self._refill_at = 0  # the handout's, kept up to date since each batch that is delivered asks for it
 
     def handle(self, *events: Event | Began | Wanted | Joined) -> list[Action]:
         """Take events, in order; return what is to be done, in order."""
@@ -91,12 +91,13 @@ class Delivery:
             self._answer(actions)
         if self.has_room() and self._lost is None:
             actions.extend(self._handout.give_out(self._next, self._taken, self._wanted, self._coming > 0))
+        self._refill_at = self._handout.refill_at()
         return actions
 
     def at_hand(self) -> Done | None:
         """The next batch if it is there, and taking it leaves nothing else to do: the short way for `Wanted`."""
         due = self._due()
-        if due is None or type(done := self._ready[due]) is not Done or self.has_room(1):
+        if due is None or self._taken + 1 >= self._refill_at or type(done := self._ready[due]) is not Done:
             return None
         del self._ready[due]
         self._pass(due)
@@ -104,7 +105,7 @@ class Delivery:
 
     def has_room(self, asked: int = 0) -> bool:
         """Whether another message of tasks would go out now, or after `asked` more batches have been asked for."""
-        return self._handout.has_room(self._taken + asked)
+        return self._taken + asked >= self._handout.refill_at()
 
     def passed(self) -> tuple[int, Sequence[int]]:
         """The steps of this epoch that are behind the consumer: how many from its beginning, and which besides."""
@@ -187,10 +188,10 @@ class Delivery:
             self._pace.resize(len(self._roster))
 
     def _landed(self, worker: int, ticket: int, actions: list[Action]) -> bool:
-        if worker in self._roster:
+        if self._failed_loads and worker in self._roster:
             self._failed_loads = 0  # somebody has got so far as to answer, be it too late
         landed = self._roster.land(worker, ticket)
-        if landed:
+        if landed and self._roster.leaving:
             self._let_go(worker, actions)
         return landed
 
@@ -281,7 +282,7 @@ class Delivery:
                 continue
             self._wanted = False
             if isinstance(outcome, Done):
-                actions.append(Deliver(due, outcome.batch))
+                actions.append(outcome)
             else:
                 actions.append(Raise(due, outcome.error))
             return

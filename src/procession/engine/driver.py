@@ -33,8 +33,10 @@ class Driver:
 
     def __init__(self, workers: int, faults: Faults, waker: Waker) -> None:
         self._landing = opened(Landing, "shared memory for batches")
+        self.open = self._landing.open  # no method: each batch goes through here
         self._link = Link()
-        self._readers = Readers(waker)
+        self._readers: Readers[list[Event]] = Readers()
+        self._readers.listen(waker.fileno(), list)  # who is woken looks around
         self._crew = Crew(workers, faults, self._landing, self._readers)
         self._plan: Plan | None = None
         self._workers = 0  # how many there are to be in this epoch
@@ -72,7 +74,8 @@ class Driver:
         events, self._untold = self._untold, []
         while self._link.unread():
             events.extend(self._read_link())
-        events.extend(self._readers.wait(0 if events else timeout))
+        for read in self._readers.wait(0 if events else timeout):
+            events.extend(read)
         if any(isinstance(event, Lost) for event in events):  # nobody can load the source
             self._disconnect()
         return events
@@ -88,10 +91,6 @@ class Driver:
     def end_overdue(self, worker: int) -> None:
         """End a worker that takes too long."""
         self._crew.end_overdue(worker)
-
-    def open(self, parked: Parked) -> Any:
-        """The batch as arrays on the arena."""
-        return self._landing.open(parked)
 
     def discard(self, parked: Parked) -> None:
         """Give back the memory of a batch that is not wanted."""
@@ -130,7 +129,7 @@ class Driver:
         return next(place for place in itertools.count() if place not in taken)
 
     def _connect(self) -> None:
-        self._readers.listen(self._link.connect(), self._read_link)
+        self._readers.listen(self._link.connect().fileno(), self._read_link)
 
     def _disconnect(self) -> None:
         self._crew.forget_all()
@@ -139,7 +138,7 @@ class Driver:
 
     def _hang_up(self) -> None:
         if self._link.channel is not None:
-            self._readers.silence(self._link.channel)
+            self._readers.silence(self._link.channel.fileno())
 
     def _refresh(self, changes: Changes) -> None:
         payload, descriptors = to_shared(sent(changes))

@@ -38,10 +38,9 @@ class Handout:
         """Have tickets given out again."""
         self.again = sorted([*self.again, *tickets])
 
-    def has_room(self, taken: int) -> bool:
-        """Whether another message of tasks would go out after the consumer has taken so many tickets."""
-        ahead = self.unsubmitted - taken
-        return ahead + self._pace.chunk <= self._pace.depth or ahead <= 0 or bool(self.again)
+    def refill_at(self) -> int:
+        """How many tickets the consumer has taken when another message of tasks would go out."""
+        return 0 if self.again else self.unsubmitted - max(0, self._pace.depth - self._pace.chunk)
 
     def give_out(self, missing: int, taken: int, wanted: bool, coming: bool) -> list[Submit]:
         """Give out what may be: a message's worth at a time.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import mmap
 from typing import Any
 
-from procession.engine.arena import Arena, Slot, segment_buffer
-from procession.engine.messages import Result
+from procession.engine.arena import Arena, Slot
 from procession.engine.ports import Parked
-from procession.engine.wire import Layout, Parcel, Reading, write
+from procession.engine.wire import Parcel, Reading, write
 
 
 class Landing:
@@ -26,20 +25,9 @@ class Landing:
         memory = mmap.mmap(-1, max(1, parcel.nbytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         return Parked(parcel.layout, write(parcel, memory, 0), parcel.nbytes, memory, parcel.reasons)
 
-    def park_remote(self, layout: Layout, result: Result, slot: Slot, segment: int | None) -> Parked:
-        """Take over a batch that a worker has written, to the slot it was lent or to a segment of its own.
-
-        In the second case the slot is not touched here.
-        """
-        memory: Any = slot
-        self.arena.fit(result.nbytes)
-        if segment is not None:
-            memory = segment_buffer(segment, result.nbytes)
-        return Parked(layout, result.rest, result.nbytes, memory, result.reasons, result.placed)
-
     def open(self, parked: Parked) -> Any:
         """Read a batch; the lease on its slot ends with its last array."""
-        layout, rest, _, memory = parked[:4]
+        layout, rest, _, memory, _, _ = parked
         reading = self._reading
         if reading is None or reading.layout is not layout:
             reading = self._reading = Reading(layout)

@@ -1,41 +1,38 @@
-"""What the training process waits on: channels, each with what to do when there is something to read on it."""
+"""What a process waits on: descriptors, each with what to do when there is something to read on it."""
 
 from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from procession.engine.channel import Channel
-from procession.engine.waker import Waker
-from procession.events import Event
+T = TypeVar("T")
 
 
-class Readers:
-    """An epoll of channels, and the waker."""
+class Readers(Generic[T]):
+    """An epoll, and a reader for each descriptor in it."""
 
-    def __init__(self, waker: Waker) -> None:
+    def __init__(self) -> None:
         self._poll = select.epoll()
-        self._poll.register(waker, select.EPOLLIN)
-        self._readers: dict[int, Callable[[], list[Event]]] = {}  # by descriptor
+        self._readers: dict[int, Callable[[], T]] = {}  # by descriptor
 
-    def listen(self, channel: Channel, reader: Callable[[], list[Event]]) -> None:
-        """Call `reader` whenever there is something to read."""
-        self._readers[channel.fileno()] = reader
-        self._poll.register(channel.fileno(), select.EPOLLIN)
+    def listen(self, descriptor: int, reader: Callable[[], T]) -> None:
+        """Call `reader`, a function of this descriptor's own, whenever there is something to read."""
+        self._readers[descriptor] = reader
+        self._poll.register(descriptor, select.EPOLLIN)
 
-    def silence(self, channel: Channel) -> None:
-        """No longer listen to a channel, which is about to be closed. May be called twice."""
-        if self._readers.pop(channel.fileno(), None) is not None:
-            self._poll.unregister(channel.fileno())
+    def silence(self, descriptor: int) -> None:
+        """No longer listen to a descriptor, which is about to be closed. May be called twice."""
+        if self._readers.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
 
-    def wait(self, timeout: float | None) -> list[Event]:
-        """Block until something has been read, or until woken."""
-        events: list[Event] = []
-        for descriptor, _ in self._poll.poll(timeout):
-            reader = self._readers.get(descriptor)
-            if reader is not None:  # None: the waker, or closed by what came before it in this round
-                events.extend(reader())
-        return events
+    def wait(self, timeout: float | None) -> list[T]:
+        """Block until there is something to read, for at most `timeout` seconds; return what the readers made of it."""
+        ready = [(descriptor, self._readers.get(descriptor)) for descriptor, _ in self._poll.poll(timeout)]
+        # What comes first may close what comes later, and open another under its number, which is not ready.
+        return [
+            reader() for descriptor, reader in ready if reader is not None and self._readers.get(descriptor) is reader
+        ]
 
     def close(self) -> None:
         """Stop waiting, for good."""

@@ -20,7 +20,7 @@ class Roster:
         # Worker → its flying tickets in the order in which it makes them, stale ones included.
         self._tasks: dict[int, dict[int, None]] = {}
         self._given: dict[int, int] = {}  # worker → tasks that it has been given since it joined
-        self._leaving: set[int] = set()  # they get no more, and are replaced when they have none
+        self.leaving: set[int] = set()  # they get no more, and are replaced when they have none
         # Workers with stale tasks. They get no others: one stuck in an epoch that nobody reads must not stop the next.
         self._behind: set[int] = set()
         self._owners: dict[int | None, int] = {}  # partition → the worker that has it, or had it when it went
@@ -38,7 +38,7 @@ class Roster:
 
     def freest(self, most: int) -> tuple[int, int] | None:
         """The worker with the fewest tasks, and how many more it may have so that it has `most`; None: nobody may."""
-        free = [worker for worker in self._tasks if worker not in self._behind and worker not in self._leaving]
+        free = [worker for worker in self._tasks if worker not in self._behind and worker not in self.leaving]
         if not free:
             return None
         worker = min(free, key=lambda w: len(self._tasks[w]))
@@ -48,12 +48,12 @@ class Roster:
         """The worker that owns a partition; None: it may not have more now, or is to be replaced first."""
         worker = self._owners.get(part)
         if worker not in self._tasks:
-            staying = [worker for worker in self._tasks if worker not in self._leaving]
+            staying = [worker for worker in self._tasks if worker not in self.leaving]
             if coming or not staying:
                 return None
             owned = Counter(self._owners.values())
             worker = self._owners[part] = min(staying, key=lambda worker: owned[worker])
-        free = worker not in self._behind and worker not in self._leaving and len(self._tasks[worker]) < MOST_QUEUED
+        free = worker not in self._behind and worker not in self.leaving and len(self._tasks[worker]) < MOST_QUEUED
         return worker if free else None
 
     def life(self, worker: int) -> int:
@@ -67,7 +67,7 @@ class Roster:
             self._tasks[worker][ticket] = None
             self._given[worker] += 1
         if self.life(worker) <= 0:
-            self._leaving.add(worker)
+            self.leaving.add(worker)
 
     def land(self, worker: int, ticket: int) -> bool:
         """Take the answer to a task; False if there is no such task, or no longer."""
@@ -81,7 +81,7 @@ class Roster:
 
     def take_back(self, worker: int, ticket: int) -> list[int]:
         """Take from a worker what it was given before `ticket`, if another can do it; its own answers come too late."""
-        others = [w for w in self._tasks if w != worker and w not in self._behind and w not in self._leaving]
+        others = [w for w in self._tasks if w != worker and w not in self._behind and w not in self.leaving]
         if not others or self._owners:
             return []
         taken = list(takewhile(lambda t: t != ticket, self._tasks[worker]))
@@ -92,17 +92,17 @@ class Roster:
 
     def retire(self, worker: int) -> None:
         """Give a worker no more tasks."""
-        self._leaving.add(worker)
+        self.leaving.add(worker)
 
     def may_leave(self, worker: int) -> bool:
         """Whether a worker that is to be replaced has nothing left to do."""
-        return worker in self._leaving and not self._tasks[worker]
+        return worker in self.leaving and not self._tasks[worker]
 
     def remove(self, worker: int) -> list[int]:
         """Let a worker go; return the tickets that it had, in order."""
         tickets = sorted(self._tasks.pop(worker, ()))
         self._behind.discard(worker)
-        self._leaving.discard(worker)
+        self.leaving.discard(worker)
         for ticket in tickets:
             del self.flying[ticket]
         return tickets
@@ -122,5 +122,5 @@ class Roster:
             assert len(tickets) <= MOST_QUEUED
             assert not self.may_leave(worker), "a worker waits to be replaced"
         assert sum(map(len, self._tasks.values())) == len(self.flying)
-        assert self._leaving <= self._tasks.keys()
+        assert self.leaving <= self._tasks.keys()
         assert self._behind <= self._tasks.keys()

@@ -12,11 +12,9 @@ import contextlib
 import faulthandler
 import gc
 import os
-import select
 import signal
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from procession.capture.pickling import closed, from_shared
@@ -35,6 +33,7 @@ from procession.engine.messages import (
     Preloaded,
     Refresh,
 )
+from procession.engine.readers import Readers
 from procession.engine.refreshes import Refreshes
 from procession.engine.shutdown import await_end, die_with_parent, flush, kill, leave
 from procession.engine.surroundings import files, import_all, opened_since, take_over, threads
@@ -178,11 +177,10 @@ class Template:
     def __init__(self, bootstrap: Channel, trainer: int) -> None:
         self._bootstrap = bootstrap
         self.trainer = os.pidfd_open(trainer)
-        self._poll = select.epoll()
-        self._serve: dict[int, Callable[[], None]] = {}  # descriptor → what to do when it is readable
+        self._readers: Readers[None] = Readers()
         self._sessions: dict[int, Session] = {}  # by the descriptor of their channel
-        self._wait_for(bootstrap.fileno(), self._attach)
-        self._wait_for(self.trainer, self._finish)
+        self._readers.listen(bootstrap.fileno(), self._attach)
+        self._readers.listen(self.trainer, self._finish)
         self._finished = False
         self._retired = False  # no more loaders come
         self._left = False  # what a loader has left behind may hold on to itself
@@ -190,23 +188,18 @@ class Template:
     def serve(self) -> None:
         """Serve until told to finish, until the training process is gone, or, once retired, until no loader is left."""
         while not (self._finished or (self._retired and not self._sessions)):
-            ready = self._poll.poll(IDLE_SECONDS if self._left else None)
-            if not ready:
+            if not self._readers.wait(IDLE_SECONDS if self._left else None):
                 self._collect()
-            for descriptor, _ in ready:
-                serve = self._serve.get(descriptor)
-                if serve is not None:  # None: forgotten by what came before it in this round
-                    serve()
         for session in list(self._sessions.values()):
             session.end()
 
     def watch(self, child: Child) -> None:
         """Report the end of `child` to its session."""
-        self._wait_for(child.watch, lambda: self._ended(child))
+        self._readers.listen(child.watch, lambda: self._ended(child))
 
     def reap(self, child: Child) -> int:
         """Collect a child that has ended or been killed, and end what it has started; return its status."""
-        self._forget(child.watch)
+        self._readers.silence(child.watch)
         os.close(child.watch)
         status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
         with contextlib.suppress(OSError):  # nobody left in its group
@@ -215,7 +208,7 @@ class Template:
 
     def forget(self) -> None:
         """In a child: close all that belongs to the template."""
-        self._poll.close()
+        self._readers.close()
         os.close(self.trainer)
         self._bootstrap.close()
         for session in self._sessions.values():
@@ -227,7 +220,7 @@ class Template:
         try:
             received = self._bootstrap.receive()
         except Closed:
-            self._forget(self._bootstrap.fileno())
+            self._readers.silence(self._bootstrap.fileno())
             self._retired = True
             return
         assert received is not None
@@ -244,14 +237,14 @@ class Template:
                 return
         session = Session(self, Channel.from_descriptor(received[1][0]))
         self._sessions[session.channel.fileno()] = session
-        self._wait_for(session.channel.fileno(), lambda: self._serve_session(session))
+        self._readers.listen(session.channel.fileno(), lambda: self._serve_session(session))
 
     def _serve_session(self, session: Session) -> None:
         try:
             session.serve()
         except Closed:
             descriptor = session.channel.fileno()
-            self._forget(descriptor)
+            self._readers.silence(descriptor)
             del self._sessions[descriptor]
             session.end()
             self._left = True
@@ -270,14 +263,6 @@ class Template:
 
     def _finish(self) -> None:
         self._finished = True
-
-    def _wait_for(self, descriptor: int, serve: Callable[[], None]) -> None:
-        self._serve[descriptor] = serve
-        self._poll.register(descriptor, select.EPOLLIN)
-
-    def _forget(self, descriptor: int) -> None:
-        self._serve.pop(descriptor, None)
-        self._poll.unregister(descriptor)
 
 
 def main(bootstrap: int, trainer: int) -> NoReturn:

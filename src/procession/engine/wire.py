@@ -92,9 +92,12 @@ def as_before(layout: Layout | None, spec: tree.Spec, leaves: Sequence[Any]) -> 
     if layout is None or len(leaves) != len(layout.fields) or spec != layout.spec:
         return False
     for field, leaf in zip(layout.fields, leaves, strict=True):
-        if field is None or type(leaf) is not np.ndarray or leaf.shape != field.shape or leaf.dtype is not field.dtype:
+        if field is None or type(leaf) is not np.ndarray:
             return False
-        if not (leaf.flags.c_contiguous if field.order == "C" else leaf.flags.f_contiguous):
+        dtype, shape, order, _ = field
+        if leaf.dtype is not dtype or leaf.shape != shape:
+            return False
+        if not (leaf.flags.c_contiguous if order == "C" else leaf.flags.f_contiguous):
             return False
     return True
 

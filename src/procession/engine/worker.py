@@ -38,7 +38,8 @@ class Worker:
         self._arena = mapped(os.dup(arena), writable=True)
         self._source = source
         self._number, self._count, self._collects = fork.place, fork.workers, fork.collects
-        self._pid = os.getpid()
+        self._forked = False  # this is a child that the source has forked
+        os.register_at_fork(after_in_child=self._note_fork)
         self._hand = self._number * HAND.size  # where to say what is in hand
         self._item = self._hand + ITEM.size  # the second field of it
         self._maker: Maker | None = None
@@ -146,8 +147,11 @@ class Worker:
         self._segments.append(descriptor)
         return result._replace(in_segment=True, kept=True)
 
+    def _note_fork(self) -> None:
+        self._forked = True
+
     def _check_forked(self) -> None:
-        if os.getpid() != self._pid:
+        if self._forked:
             # The source has forked, and the child has come back from it: two would answer for one worker.
             text = f"procession: process {os.getpid()}, which the source has forked, ends here: it must not return\n"
             os.write(2, text.encode())

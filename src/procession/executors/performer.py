@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from procession.config import Config
@@ -13,7 +13,6 @@ from procession.engine.actions import (
     MOST_SPAN,
     Action,
     Began,
-    Deliver,
     Discard,
     End,
     Joined,
@@ -40,7 +39,7 @@ from procession.order.rest import Rest
 
 LOG = logging.getLogger("procession")
 
-Outcome = Deliver | Raise | End
+Outcome = Done | Raise | End
 
 
 class Performer:
@@ -62,13 +61,10 @@ class Performer:
         self._waker = waker
         self._counters = counters
         self._delivery = delivery or Delivery(config.prefetch, config.faults, ordered=config.ordered)
+        self.passed = self._delivery.passed
         self._clock = clock
         self._patience = Patience(config.faults.timeout)
         self.plan: Plan | None = None  # what the tasks of this epoch belong to
-
-    def passed(self) -> tuple[int, Sequence[int]]:
-        """See `Delivery.passed`."""
-        return self._delivery.passed()
 
     def rest(self) -> Rest:
         """What is left of the plan after all that has been delivered."""
@@ -98,7 +94,7 @@ class Performer:
         """Wait for the next outcome of `plan`; `check` is called when woken, and may raise."""
         done = self._delivery.at_hand()
         if done is not None:
-            return Deliver(done.ticket, done.batch)
+            return done
         start = time.perf_counter()
         try:
             return self._awaited(plan, check)
@@ -200,8 +196,9 @@ class Performer:
         return self._perform(self._delivery.handle(*map(Joined, workers)))
 
     def _assignments(self, tickets: tuple[int, ...]) -> list[Assignment]:
-        without = self._delivery.without
-        return [Assignment(ticket, self.position_of(ticket), without(ticket)) for ticket in tickets]
+        assert self.plan is not None
+        step_of, position, without = self._delivery.step_of, self.plan.position, self._delivery.without
+        return [Assignment(ticket, position(step_of(ticket)), without(ticket)) for ticket in tickets]
 
     def _hands(self) -> list[InHand]:
         return [] if self._config.faults.timeout is None else self._executor.in_hand()

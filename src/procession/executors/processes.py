@@ -21,6 +21,7 @@ class ProcessesExecutor:
     def __init__(self, workers: int, faults: Faults, waker: Waker, *, hooks: bool) -> None:
         """`hooks`: whether the source has epoch hooks, which may change anything on it, in place too."""
         self._driver = Driver(workers, faults, waker)
+        self.open = self._driver.open  # see `Executor.open`
         self._hooks = hooks
         self._watch: Tracker | Rebound | None = None
 
@@ -44,10 +45,6 @@ class ProcessesExecutor:
     def wait(self, timeout: float | None) -> list[Event]:
         """See `Executor.wait`."""
         return self._driver.wait(timeout)
-
-    def open(self, parked: Parked) -> Any:
-        """See `Executor.open`."""
-        return self._driver.open(parked)
 
     def discard(self, parked: Parked) -> None:
         """See `Executor.discard`."""

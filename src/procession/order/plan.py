@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     def position(self, step: int) -> int:
         """Which position the task number `step` is for."""
         probes = self.probes
+        if not probes:
+            return self.rest.position(step)
         return probes[step] if step < len(probes) else self.rest.position(step - len(probes))
 
     def items(self, position: int) -> Sequence[int]:
