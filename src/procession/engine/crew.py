@@ -15,7 +15,7 @@ from procession.engine.channel import Channel, Closed
 from procession.engine.landing import Landing
 from procession.engine.limits import opened
 from procession.engine.link import Link
-from procession.engine.messages import Fork, LoadFailed, Refresh, Results, Task, Work
+from procession.engine.messages import Fork, LoadFailed, Refresh, Results, Work
 from procession.engine.obituary import At, Deceased, obituary
 from procession.engine.ports import Assignment, InHand, Parked
 from procession.engine.readers import Readers
@@ -101,17 +101,15 @@ class Crew:
         remote = self._remotes.get(name)
         if remote is not None:  # else it died in between; delivery hears of it with the next wait
             slots = self._landing.arena.lend(len(assignments))
-            pairs = zip(assignments, slots, strict=True)
-            tasks = [Task(ticket, position, *slot, without) for (ticket, position, without), slot in pairs]
-            self.send_work(remote, tasks, plan)
+            self.send_work(remote, list(zip(assignments, slots, strict=True)), plan)
 
-    def send_work(self, remote: Remote, tasks: list[Task], plan: Plan | None) -> None:
+    def send_work(self, remote: Remote, tasks: list[tuple[Assignment, Slot]], plan: Plan | None) -> None:
         """Send tasks for which slots have been lent."""
         if not remote.tasks and remote.heard is not None:
             remote.heard = time.monotonic()
-        remote.tasks.update({task.ticket: task for task in tasks})
+        remote.tasks.update({task[0].ticket: task for task in tasks})
         told, remote.plan = remote.plan, plan
-        remote.send(Work(tuple(map(tuple, tasks)), None if told is plan else plan))
+        remote.send(Work(tuple([(*assignment, *slot) for assignment, slot in tasks]), None if told is plan else plan))
 
     def refresh(self, refresh: Refresh, descriptors: Sequence[int]) -> None:
         """Tell all of changes to the source."""
@@ -148,8 +146,7 @@ class Crew:
 
     def _event(self, remote: Remote, result: tuple[Any, ...], descriptors: list[int]) -> Event:
         ticket, layout, rest, nbytes, in_segment, seconds, reasons, failures, left, placed, kept = result  # a `Result`
-        task = remote.tasks.pop(ticket)
-        slot = Slot(task.offset, task.capacity)
+        _, slot = remote.tasks.pop(ticket)
         if kept:
             remote.kept.append(slot)
         elif failures or in_segment:
@@ -206,9 +203,9 @@ class Crew:
         stack = remote.overdue or shortened(remote.stack.read())
         dead = Deceased(remote.place, remote.pid or 0, status, remote.memory, stack, remote.overdue is not None)
         faults, plan = self._faults, remote.plan
-        task = None if hand is None else remote.tasks.get(hand.ticket)
-        if hand is None or task is None or plan is None:
+        if hand is None or hand.ticket not in remote.tasks or plan is None:
             return Died(remote.name, None, -1, 0, lambda: obituary(dead, faults, None))
+        task, _ = remote.tasks[hand.ticket]
         items = plan.items(task.position)
         single = hand.item >= 0  # else it died over the batch as such
         left = sum(item not in (*task.without, hand.item) for item in items) if single else 0

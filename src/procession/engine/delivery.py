@@ -96,11 +96,15 @@ class Delivery:
 
     def at_hand(self) -> Done | None:
         """The next batch if it is there, and taking it leaves nothing else to do: the short way for `Wanted`."""
-        due = self._due()
-        if due is None or self._taken + 1 >= self._refill_at or type(done := self._ready[due]) is not Done:
+        due = self._next if self._ordered else next(iter(self._ready), self._next)
+        done = self._ready.get(due)
+        if type(done) is not Done or self._next + len(self._early) + 1 >= self._refill_at:
             return None
         del self._ready[due]
-        self._pass(due)
+        if self._ordered:
+            self._next += 1
+        else:
+            self._pass(due)
         return done
 
     def has_room(self, asked: int = 0) -> bool:
@@ -178,13 +182,14 @@ class Delivery:
         self._wanted = False
 
     def _done(self, event: Done, actions: list[Action]) -> None:
-        expected = self._landed(event.worker, event.ticket, actions)  # else told twice, or by one declared dead
-        if expected and self._open(event.ticket):
-            self._ready[event.ticket] = event
+        worker, ticket, batch, seconds = event
+        expected = self._landed(worker, ticket, actions)  # else told twice, or by one declared dead
+        if expected and ticket >= self._next and ticket not in self._early:
+            self._ready[ticket] = event
         else:
-            actions.append(Discard(event.batch))
-        self._pace.observe(event.seconds)
-        if event.ticket % MOST_CHUNK == 0:
+            actions.append(Discard(batch))
+        self._pace.observe(seconds)
+        if ticket % MOST_CHUNK == 0:
             self._pace.resize(len(self._roster))
 
     def _landed(self, worker: int, ticket: int, actions: list[Action]) -> bool:

@@ -62,7 +62,9 @@ class Generators:
     def seed(self, place: Place) -> None:
         """Seed the generators for the item at `place`."""
         digest = self._digests.of(place)
-        torch = self._torch or self._torch_now()
+        torch = self._torch
+        if torch is None and "torch" in sys.modules:
+            torch = self._torch_now()
         words = self._words.make(digest, 2 if torch is None else 3)
         self._python.seed(words[:WORDS])
         self._numpy.seed(words[WORDS : 2 * WORDS])
@@ -94,8 +96,7 @@ class Generators:
                 put_back()
 
     def _torch_now(self) -> Torch | None:
-        torch = sys.modules.get("torch")
-        generator = None if torch is None else getattr(torch, "default_generator", None)  # a thread may be importing it
+        generator = getattr(sys.modules.get("torch"), "default_generator", None)  # late: another thread may import it
         if generator is not None:
             self._torch = Torch(generator)
         return self._torch

@@ -16,9 +16,9 @@ class Task(NamedTuple):
 
     ticket: int  # counts the tasks of a loader's life: a late answer cannot be taken for another's
     position: int
+    without: tuple[int, ...]  # items to leave out
     offset: int
     capacity: int
-    without: tuple[int, ...] = ()  # items to leave out
 
 
 class Result(NamedTuple):

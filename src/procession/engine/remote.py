@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from procession.capture.pickling import Payload
 from procession.engine.arena import Slot
 from procession.engine.channel import Channel, Closed
-from procession.engine.messages import Task
+from procession.engine.ports import Assignment
 from procession.engine.shutdown import kill
 from procession.engine.stacks import StackPipe
 from procession.engine.wire import Layout
@@ -29,7 +29,7 @@ class Remote:
         self.plan: Plan | None = None  # the last one it was told
         self.layout: Layout | None = None  # the last one it sent
         # Invariant: a task, and the slot lent with it, is here until its result is read or the worker is reaped.
-        self.tasks: dict[int, Task] = {}  # by ticket
+        self.tasks: dict[int, tuple[Assignment, Slot]] = {}  # by ticket
         self.kept: list[Slot] = []  # slots in which its source holds arrays
         self.closed = False  # its end of the channel is gone, its exit has not been told yet
         self.heard: float | None = None  # when it answered last, or was given something after that
@@ -38,7 +38,7 @@ class Remote:
 
     def slots(self) -> list[Slot]:
         """The slots that nobody else may use while it lives."""
-        return [*self.kept, *(Slot(task.offset, task.capacity) for task in self.tasks.values())]
+        return [*self.kept, *(slot for _, slot in self.tasks.values())]
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
         """Send a message; if it is gone, the template tells, with the reason.

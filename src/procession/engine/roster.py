@@ -74,8 +74,9 @@ class Roster:
         if self.flying.get(ticket) != worker:
             return False
         del self.flying[ticket]
-        self._tasks[worker].pop(ticket, None)
-        if not self._tasks[worker]:
+        tasks = self._tasks[worker]
+        tasks.pop(ticket, None)
+        if not tasks:
             self._behind.discard(worker)
         return True
 

@@ -6,12 +6,13 @@ It owns nothing that must survive it: slots belong to the training process, and 
 from __future__ import annotations
 
 import faulthandler
+import functools
 import mmap
 import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from procession.capture.memory import anonymous, mapped
 from procession.capture.pickling import dumps, from_shared, loads
@@ -41,7 +42,8 @@ class Worker:
         self._forked = False  # this is a child that the source has forked
         os.register_at_fork(after_in_child=self._note_fork)
         self._hand = self._number * HAND.size  # where to say what is in hand
-        self._item = self._hand + ITEM.size  # the second field of it
+        # Said before each item is made: the second field of it.
+        self._announce = functools.partial(ITEM.pack_into, self._arena, self._hand + ITEM.size)
         self._maker: Maker | None = None
         self._generators: Generators | None = None
         self._layout: Layout | None = None  # the last one sent
@@ -87,7 +89,8 @@ class Worker:
             for task in tasks:
                 start = time.monotonic()
                 HAND.pack_into(self._arena, self._hand, task.ticket + 1, -1, start)  # should it be the end of us
-                self._results.append(self._finished(self._result(self._maker, task, start), task))
+                result = self._result(self._maker, task, start)
+                self._results.append(self._finished(result, task) if self._placing else result)
                 HAND.pack_into(self._arena, self._hand, 0, -1, 0.0)
                 now = time.monotonic()
                 if now - reported > REPORT_SECONDS or len(self._segments) >= MOST_DESCRIPTORS - 1:
@@ -95,18 +98,16 @@ class Worker:
                     reported = now
         self._report(time.monotonic())
 
-    def _announce(self, index: int) -> None:
-        ITEM.pack_into(self._arena, self._item, index)
-
     def _result(self, maker: Maker, task: Task, start: float) -> Result:
         try:
-            parcel, fits = self._made(maker, task)
-            self._check_forked()
+            parcel, fits, nbytes = self._made(maker, task)
+            if self._forked:
+                end_fork()
             self._announce(-1)
-            nbytes = parcel.nbytes
             rest = self._write_slot(parcel, task.offset) if fits else self._write_segment(parcel, nbytes)
         except Unmade as unmade:
-            self._check_forked()
+            if self._forked:
+                end_fork()
             failures = tuple((index, pack(error, dumps, loads)) for index, error in unmade.failures)
             return Result(task.ticket, None, (), 0, False, 0.0, (), failures, unmade.left)
         except BaseException as error:
@@ -119,24 +120,30 @@ class Worker:
         result = Result(task.ticket, layout, rest, nbytes, not fits, seconds, parcel.reasons)
         return result._replace(placed=parcel.placed) if self._placing else result
 
-    def _made(self, maker: Maker, task: Task) -> tuple[Parcel, bool]:
-        """Make the batch, in place where that is likely to save a copy; say whether it fits into its slot."""
+    def _made(self, maker: Maker, task: Task) -> tuple[Parcel, bool, int]:
+        """Make the batch, in place where that is likely to save a copy.
+
+        Returns:
+            The batch, whether it fits into its slot, and how many bytes it has.
+        """
         placement = self._placement
-        self._placing = maker.plan.batch_size is None and placement.pays(self._nbytes) and task.capacity > 0
+        self._placing = placement.pays(self._nbytes) and maker.plan.batch_size is None and task.capacity > 0
         if not self._placing:
             parcel = maker.make(task.position, task.without, self._layout)
-            return parcel, parcel.nbytes <= task.capacity
+            nbytes = parcel.nbytes
+            return parcel, nbytes <= task.capacity, nbytes
         slot = Slot(task.offset, task.capacity)
         placement.begin(slot)
         try:
             parcel = maker.make(task.position, task.without, self._layout)
         finally:
             placement.end()
-        return placement.placed(parcel, slot)
+        parcel, fits = placement.placed(parcel, slot)
+        return parcel, fits, parcel.nbytes
 
     def _finished(self, result: Result, task: Task) -> Result:
-        """The result, once nothing of the batch is held here any more."""
-        if not self._placing or self._placement.all_let_go():
+        """The result of a batch made in place, once nothing of it is held here any more."""
+        if self._placement.all_let_go():
             return result
         if result.failures or result.in_segment:
             return result._replace(kept=True)
@@ -149,13 +156,6 @@ class Worker:
 
     def _note_fork(self) -> None:
         self._forked = True
-
-    def _check_forked(self) -> None:
-        if self._forked:
-            # The source has forked, and the child has come back from it: two would answer for one worker.
-            text = f"procession: process {os.getpid()}, which the source has forked, ends here: it must not return\n"
-            os.write(2, text.encode())
-            os._exit(1)
 
     def _write_slot(self, parcel: Parcel, start: int) -> tuple[int, ...]:
         writing = self._writing
@@ -183,6 +183,13 @@ class Worker:
             self._results.clear()
             while self._segments:
                 os.close(self._segments.pop())
+
+
+def end_fork() -> NoReturn:
+    """End a child that the source has forked, and that has come back from it: two would answer for one worker."""
+    text = f"procession: process {os.getpid()}, which the source has forked, ends here: it must not return\n"
+    os.write(2, text.encode())
+    os._exit(1)
 
 
 def load_failed(error: BaseException) -> LoadFailed:

@@ -197,8 +197,8 @@ class Performer:
 
     def _assignments(self, tickets: tuple[int, ...]) -> list[Assignment]:
         assert self.plan is not None
-        step_of, position, without = self._delivery.step_of, self.plan.position, self._delivery.without
-        return [Assignment(ticket, position(step_of(ticket)), without(ticket)) for ticket in tickets]
+        positions = self.plan.positions_of(map(self._delivery.step_of, tickets))
+        return list(map(Assignment, tickets, positions, map(self._delivery.without, tickets)))
 
     def _hands(self) -> list[InHand]:
         return [] if self._config.faults.timeout is None else self._executor.in_hand()

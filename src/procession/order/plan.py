@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from procession.order.batches import Batches
@@ -63,9 +63,14 @@ class Plan(NamedTuple):
     def position(self, step: int) -> int:
         """Which position the task number `step` is for."""
         probes = self.probes
-        if not probes:
-            return self.rest.position(step)
         return probes[step] if step < len(probes) else self.rest.position(step - len(probes))
+
+    def positions_of(self, steps: Iterable[int]) -> list[int]:
+        """The same for several."""
+        if self.probes or self.rest.early:
+            return [self.position(step) for step in steps]
+        first = self.rest.first
+        return [first + step for step in steps]
 
     def items(self, position: int) -> Sequence[int]:
         """The items that make the batch at `position`: indices of the source, or of partitions as `name` says."""

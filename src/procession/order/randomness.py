@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,15 +17,8 @@ class Place(NamedTuple):
     turn: int = 0  # which occurrence of an item that comes more than once in an epoch
 
 
-class _Making:
-    """An item that is being made."""
-
-    __slots__ = ("generator", "place")
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.generator: np.random.Generator | None = None  # once it has been asked for
-
+# An item that is being made: its place, and its generator once that has been asked for. A list, as it is for each item.
+_Making: TypeAlias = list[Any]
 
 _making: ContextVar[_Making | None] = ContextVar("procession_making", default=None)
 
@@ -61,17 +54,18 @@ def rng() -> np.random.Generator:
             "Call it inside __getitem__ of a source that a Loader reads, or make one with "
             "numpy.random.default_rng(seed)"
         )
-    if making.generator is None:
-        place = making.place
+    if len(making) == 1:
+        place = making[0]
         # One number with a field for each: SeedSequence puts the parts of a tuple one after another, without marks.
         number = place.item | place.epoch << 64 | place.turn << 128 | place.seed << 192
-        making.generator = np.random.default_rng(number)
-    return making.generator
+        making.append(np.random.default_rng(number))
+    generator: np.random.Generator = making[1]
+    return generator
 
 
 def here(place: Place) -> Token[_Making | None]:
     """Say which item is being made, for `rng()`; `left` with what is returned ends that."""
-    return _making.set(_Making(place))
+    return _making.set([place])
 
 
 left = _making.reset
