@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ from procession.sources import Arrays
 from tests.support import Made, run_script, streams
 
 PLACES = (Place(0, 0, 0), Place(1, 2, 3), Place(1, 2, 3, 1), Place(2**63 - 1, 2**40, 2**40))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported() -> None:
+    """torch is seeded once it has been imported, which `draws` would do too late."""
+    importlib.import_module("torch")
 
 
 @pytest.fixture(params=[True, False], ids=["memory", "official"])

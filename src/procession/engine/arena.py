@@ -107,10 +107,11 @@ class Arena:
 
     def lease(self, slot: Slot) -> Any:
         """The memory of a slot that was lent; the lease ends when the last array on it is dropped."""
-        kind = self._buffers.get(slot.capacity)
+        offset, capacity = slot
+        kind = self._buffers.get(capacity)  # not a memoryview, which numpy looks through: the lease would end at once
         if kind is None:
-            kind = self._buffers[slot.capacity] = ctypes.c_char * slot.capacity
-        buffer = kind.from_buffer(self.memory, slot.offset)
+            kind = self._buffers[capacity] = ctypes.c_char * capacity
+        buffer = kind.from_buffer(self.memory, offset)
         lease = self._leases[slot] = Lease(buffer, self._ended.append)
         lease.slot = slot
         self._lent.discard(slot)
