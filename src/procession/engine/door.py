@@ -27,8 +27,7 @@ class Door:
             raise LoaderClosedError("the loader has been closed; make a new Loader to read the source again")
 
     def __enter__(self) -> None:
-        if self.closed or os.getpid() != self._owner:  # first: a forked child has no thread that would open the lock
-            self.check()
+        self.check()  # first: in a forked child the lock may be held by a thread that does not exist there
         self.lock.acquire()
         if self.closed:
             self.lock.release()

@@ -73,7 +73,7 @@ class Worker:
                             self._maker = Maker(
                                 self._source, plan, who, self._generators, self._collects, self._announce
                             )
-                        self._work([Task(*task) for task in tasks])
+                        self._work(tasks)
                     case Refresh(payload, _):
                         try:
                             self._source = apply(from_shared(payload, descriptors), self._source)
@@ -82,15 +82,15 @@ class Worker:
         except Closed:
             self._channel.close()
 
-    def _work(self, tasks: list[Task]) -> None:
+    def _work(self, tasks: tuple[Task, ...]) -> None:
         assert self._maker is not None
         reported = time.monotonic()
         with working(WorkerInfo(self._number, self._count, self._maker.plan.epoch)):
             for task in tasks:
                 start = time.monotonic()
-                HAND.pack_into(self._arena, self._hand, task.ticket + 1, -1, start)  # should it be the end of us
+                HAND.pack_into(self._arena, self._hand, task[0] + 1, -1, start)  # should it be the end of us
                 result = self._result(self._maker, task, start)
-                self._results.append(self._finished(result, task) if self._placing else result)
+                self._results.append(self._finished(result, task[3]) if self._placing else result)
                 HAND.pack_into(self._arena, self._hand, 0, -1, 0.0)
                 now = time.monotonic()
                 if now - reported > REPORT_SECONDS or len(self._segments) >= MOST_DESCRIPTORS - 1:
@@ -99,25 +99,26 @@ class Worker:
         self._report(time.monotonic())
 
     def _result(self, maker: Maker, task: Task, start: float) -> Result:
+        ticket, position, _, offset, _ = task
         try:
             parcel, fits, nbytes = self._made(maker, task)
             if self._forked:
                 end_fork()
             self._announce(-1)
-            rest = self._write_slot(parcel, task.offset) if fits else self._write_segment(parcel, nbytes)
+            rest = self._write_slot(parcel, offset) if fits else self._write_segment(parcel, nbytes)
         except Unmade as unmade:
             if self._forked:
                 end_fork()
             failures = tuple((index, pack(error, dumps, loads)) for index, error in unmade.failures)
-            return Result(task.ticket, None, (), 0, False, 0.0, (), failures, unmade.left)
+            return Result(ticket, None, (), 0, False, 0.0, (), failures, unmade.left)
         except BaseException as error:
-            maker.note(error, f"raised while batch {task.position} was written, in {maker.who}")
-            first = maker.plan.items(task.position)[0]
-            return Result(task.ticket, None, (), 0, False, 0.0, (), ((first, pack(error, dumps, loads)),))
+            maker.note(error, f"raised while batch {position} was written, in {maker.who}")
+            first = maker.plan.items(position)[0]
+            return Result(ticket, None, (), 0, False, 0.0, (), ((first, pack(error, dumps, loads)),))
         layout = None if parcel.layout is self._layout or parcel.layout == self._layout else parcel.layout
         self._layout, self._nbytes = parcel.layout, nbytes
         seconds = time.monotonic() - start
-        result = Result(task.ticket, layout, rest, nbytes, not fits, seconds, parcel.reasons)
+        result = Result(ticket, layout, rest, nbytes, not fits, seconds, parcel.reasons)
         return result._replace(placed=parcel.placed) if self._placing else result
 
     def _made(self, maker: Maker, task: Task) -> tuple[Parcel, bool, int]:
@@ -126,22 +127,22 @@ class Worker:
         Returns:
             The batch, whether it fits into its slot, and how many bytes it has.
         """
-        placement = self._placement
-        self._placing = placement.pays(self._nbytes) and maker.plan.batch_size is None and task.capacity > 0
+        placement, (_, position, without, offset, capacity) = self._placement, task
+        self._placing = placement.pays(self._nbytes) and maker.plan.batch_size is None and capacity > 0
         if not self._placing:
-            parcel = maker.make(task.position, task.without, self._layout)
+            parcel = maker.make(position, without, self._layout)
             nbytes = parcel.nbytes
-            return parcel, nbytes <= task.capacity, nbytes
-        slot = Slot(task.offset, task.capacity)
+            return parcel, nbytes <= capacity, nbytes
+        slot = Slot(offset, capacity)
         placement.begin(slot)
         try:
-            parcel = maker.make(task.position, task.without, self._layout)
+            parcel = maker.make(position, without, self._layout)
         finally:
             placement.end()
         parcel, fits = placement.placed(parcel, slot)
         return parcel, fits, parcel.nbytes
 
-    def _finished(self, result: Result, task: Task) -> Result:
+    def _finished(self, result: Result, offset: int) -> Result:
         """The result of a batch made in place, once nothing of it is held here any more."""
         if self._placement.all_let_go():
             return result
@@ -150,7 +151,7 @@ class Worker:
         # The source goes on using its arrays in the slot: the consumer gets a copy, as they are now.
         descriptor = anonymous(result.nbytes, "batch")
         with mmap.mmap(descriptor, result.nbytes) as memory:
-            memory[:] = memoryview(self._arena)[task.offset : task.offset + result.nbytes]
+            memory[:] = memoryview(self._arena)[offset : offset + result.nbytes]
         self._segments.append(descriptor)
         return result._replace(in_segment=True, kept=True)
 
