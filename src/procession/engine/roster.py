@@ -118,10 +118,9 @@ class Roster:
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
+        assert self.flying == {ticket: worker for worker, tickets in self._tasks.items() for ticket in tickets}
         for worker, tickets in self._tasks.items():
-            assert all(self.flying.get(ticket) == worker for ticket in tickets)
             assert len(tickets) <= MOST_QUEUED
             assert not self.may_leave(worker), "a worker waits to be replaced"
-        assert sum(map(len, self._tasks.values())) == len(self.flying)
         assert self.leaving <= self._tasks.keys()
         assert self._behind <= self._tasks.keys()
