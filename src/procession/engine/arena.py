@@ -73,12 +73,13 @@ class Arena:
             0  # batches of less than a quarter of that since the last larger one, and their largest
         )
         self._end = HEADER  # where the next new slot begins
-        # Invariant: a slot in use is in exactly one of _free, _cold, _lent and _leases.
+        # Invariant: a slot in use is in exactly one of _free, _cold, _lent and _leases; in the last two by its offset,
+        # since a number is hashed in no time.
         self._free: list[Slot] = []  # last in, first out: its pages are the warmest
         self._cold: list[Slot] = []  # as _free, but with their memory given back
-        self._lent: set[Slot] = set()
-        self._leases: dict[Slot, Lease] = {}
-        self._pinned: set[Slot] = set()  # leased while this process was forked: a child may hold them, never lent again
+        self._lent: dict[int, Slot] = {}
+        self._leases: dict[int, Lease] = {}
+        self._pinned: set[int] = set()  # leased while this process was forked: a child may hold them, never lent again
         self._most_lent = 0
         # Filled by weakref callbacks, which may run in any thread and between any two bytecodes: append is all they do.
         self._ended: deque[Lease] = deque()
@@ -89,20 +90,20 @@ class Arena:
         """Take a slot for each of so many tasks."""
         self._collect()
         slots = [self._take() or self._new() for _ in range(count)]
-        self._lent.update(slot for slot in slots if slot.capacity)
+        self._lent.update({slot.offset: slot for slot in slots if slot.capacity})
         self._most_lent = max(self._most_lent, len(self._lent))
         return slots
 
     def reclaim(self, slot: Slot) -> None:
         """Take back a slot that was lent and will not be leased."""
         if slot.capacity:
-            self._lent.discard(slot)
+            self._lent.pop(slot.offset, None)
             self._free.append(slot)
 
     def abandon(self, slot: Slot) -> None:
         """Never use a slot again that was lent: somebody may still write there."""
         if slot.capacity:
-            self._lent.discard(slot)
+            self._lent.pop(slot.offset, None)
             self._give_back_memory(slot)
 
     def lease(self, slot: Slot) -> Any:
@@ -112,9 +113,9 @@ class Arena:
         if kind is None:
             kind = self._buffers[capacity] = ctypes.c_char * capacity
         buffer = kind.from_buffer(self.memory, offset)
-        lease = self._leases[slot] = Lease(buffer, self._ended.append)
+        lease = self._leases[offset] = Lease(buffer, self._ended.append)
         lease.slot = slot
-        self._lent.discard(slot)
+        self._lent.pop(offset, None)
         return buffer
 
     def in_hand(self, worker: int) -> Hand | None:
@@ -134,8 +135,8 @@ class Arena:
         """In a forked child: let what it writes to the batches that it inherits be its own."""
         if self.descriptor >= 0 and self._leases:
             base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-            for slot in self._leases:
-                private(self.descriptor, base, slot)
+            for lease in self._leases.values():
+                private(self.descriptor, base, lease.slot)
 
     def fit(self, nbytes: int) -> None:
         """Learn from the size of a batch how large slots should be: the largest seen, and an eighth to spare.
@@ -160,7 +161,7 @@ class Arena:
         """
         if self.descriptor >= 0:
             self._collect()
-            for slot in (*self._free, *self._lent):
+            for slot in (*self._free, *self._lent.values()):
                 self._give_back_memory(slot)
             os.close(self.descriptor)
             self.descriptor = -1
@@ -186,8 +187,8 @@ class Arena:
     def _collect(self) -> None:
         while self._ended:
             slot = self._ended.popleft().slot
-            del self._leases[slot]
-            if slot not in self._pinned:
+            del self._leases[slot.offset]
+            if slot.offset not in self._pinned:
                 self._free.append(slot)
         while len(self._free) > 2 * self._most_lent + 2:  # a consumer that held many batches has dropped them
             slot = self._free.pop(0)
