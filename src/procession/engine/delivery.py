@@ -101,10 +101,7 @@ class Delivery:
         if type(done) is not Done or self._next + len(self._early) + 1 >= self._refill_at:
             return None
         del self._ready[due]
-        if self._ordered:
-            self._next += 1
-        else:
-            self._pass(due)
+        self._pass(due)
         return done
 
     def has_room(self, asked: int = 0) -> bool:
