@@ -27,7 +27,7 @@ def whole(batch: Any, name: Callable[[int], str], item: int, before: Layout | No
         )
     leaves, spec = tree.flatten_in_order(batch)
     if before is not None and as_before(before, spec, leaves):
-        return Parcel(before, tuple(leaves), (), ())
+        return tuple.__new__(Parcel, (before, tuple(leaves), (), ()))
     entries: list[Entry | None] = []
     others: list[tuple[Any, str]] = []
     for leaf in leaves:

@@ -159,7 +159,8 @@ class Crew:
         assert remote.layout is not None
         memory = segment_buffer(descriptors.pop(0), nbytes) if in_segment else slot
         self._landing.arena.fit(nbytes)
-        return Done(remote.name, ticket, Parked(remote.layout, rest, nbytes, memory, reasons, placed), seconds)
+        parked = tuple.__new__(Parked, (remote.layout, rest, nbytes, memory, reasons, placed))
+        return tuple.__new__(Done, (remote.name, ticket, parked, seconds))
 
     def in_hand(self) -> list[InHand]:
         """What each worker is at, for those that are at something."""

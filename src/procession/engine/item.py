@@ -158,7 +158,7 @@ class Maker:
 
     def _ask(self, index: int, turn: int) -> Any:
         self._announce(index)
-        place = Place(self._seed, self._epoch, index, turn)
+        place = tuple.__new__(Place, (self._seed, self._epoch, index, turn))
         token = here(place)
         if self._generators is not None:
             self._generators.seed(place)

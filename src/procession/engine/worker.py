@@ -118,8 +118,9 @@ class Worker:
         layout = None if parcel.layout is self._layout or parcel.layout == self._layout else parcel.layout
         self._layout, self._nbytes = parcel.layout, nbytes
         seconds = time.monotonic() - start
-        result = Result(ticket, layout, rest, nbytes, not fits, seconds, parcel.reasons)
-        return result._replace(placed=parcel.placed) if self._placing else result
+        placed = parcel.placed if self._placing else 0
+        fields = ticket, layout, rest, nbytes, not fits, seconds, parcel.reasons, (), 0, placed, False
+        return tuple.__new__(Result, fields)
 
     def _made(self, maker: Maker, task: Task) -> tuple[Parcel, bool, int]:
         """Make the batch, in place where that is likely to save a copy.

@@ -198,7 +198,8 @@ class Performer:
     def _assignments(self, tickets: tuple[int, ...]) -> list[Assignment]:
         assert self.plan is not None
         positions = self.plan.positions_of(map(self._delivery.step_of, tickets))
-        return list(map(Assignment, tickets, positions, map(self._delivery.without, tickets)))
+        fields = zip(tickets, positions, map(self._delivery.without, tickets), strict=True)
+        return [tuple.__new__(Assignment, each) for each in fields]
 
     def _hands(self) -> list[InHand]:
         return [] if self._config.faults.timeout is None else self._executor.in_hand()
