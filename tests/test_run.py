@@ -193,8 +193,9 @@ def test_help_has_examples(tmp_path: Path) -> None:
 def test_nothing_is_left_when_the_script_is_killed(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import os, procession\n"
-        "loader = procession.Loader(list(range(1000)), workers=2)\n"
-        "batches = iter(loader)\nnext(batches)\n"
+        "loader = procession.Loader(list(range(1_000_000)), workers=2)\n"
+        "batches = iter(loader)\n"
+        "while len(loader.statistics().pids) < 2: next(batches)\n"
         "print(*loader.statistics().pids.values(), flush=True)\ninput()"
     )
     with subprocess.Popen(

@@ -65,6 +65,9 @@ class Needs(Clean):
 def made():
     return Clean(5)
 
+def nothing():
+    Clean(5)
+
 clean = Clean(6)
 numbers = (number for number in range(3))
 """
@@ -129,11 +132,12 @@ def test_a_job_that_reads_json_is_told_why_it_failed(folder: Path) -> None:
 
 
 REFUSED = {
-    "data.py": "'data.py' names no source: write path/to/file.py:name or package.module:name",
+    "data.py": "'data.py' names no source: write path/to/file.py:name or package.module:name, such as data.py:",
     "data.py:Clear": "data.py has no 'Clear'. It has Clean, Holds, Kills, Stuck, Doubles, Needs, clean, made",
     "date.py:Clean": "there is no file 'date.py'",
     "no.such:Clean": "there is no module 'no' for 'no.such:Clean'",
     "data.py:Needs": "data.py:Needs needs folder, size: name an instance, or a function without arguments that returns",
+    "data.py:nothing": "data.py:nothing returned None: let it return the source",
 }
 
 

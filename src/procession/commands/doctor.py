@@ -13,7 +13,8 @@ from procession.doctor.findings import SEVERITIES
 DESCRIPTION = """\
 Look for what keeps a source from running in parallel: what cannot be sent to workers, batches that are not the same
 twice, shared data that is written, random numbers, epoch hooks, batches and length, memory, limits of the machine,
-speed. TARGET is imported and run in processes of their own, each with a time limit; nothing is trained."""
+speed. TARGET is imported and run in processes of their own, each with a time limit. Importing a file does what stands
+at its top level, training included, but for what is under `if __name__ == "__main__":`."""
 
 EXAMPLES = """\
 TARGET is path.py:name or package.module:name, where name is an instance, or a class or function that is called

@@ -40,7 +40,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (the default): processes, but threads where the script says use_multiprocessing=False",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="fixes order and random numbers; by default drawn")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="fixes order and random numbers of the data, not a model's weights (keras.utils.set_random_seed); "
+        "by default drawn",
+    )
     parser.add_argument("--quiet", action="store_true", help="no summary at the end")
     parser.add_argument("-m", dest="module", action="store_true", help="TARGET is the name of a module")
     parser.add_argument("target", metavar="TARGET", help="a script, a module with -m, a zip file or folder, or -")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -36,14 +37,14 @@ def load(target: str) -> Any:
     """
     where, colon, name = target.rpartition(":")
     if not colon or not where or not name:
-        raise TargetError(f"{target!r} names no source: write {FORMS}")
+        raise TargetError(f"{target!r} names no source: write {FORMS}{_defined_in(Path(target))}")
     module = _file(Path(where)) if where.endswith(".py") else _module(where, target)
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
             raise TargetError(f"{where} has no {name!r}. {_there_are(module)}")
         value = getattr(value, part)
-    return _called(value, target) if _makes(value) else value
+    return _called(value, target, module) if _makes(value) else value
 
 
 def _file(path: Path) -> Any:
@@ -73,22 +74,26 @@ def _makes(value: Any) -> bool:
     return inspect.isclass(value) or inspect.isroutine(value)
 
 
-def _called(value: Any, target: str) -> Any:
+def _called(value: Any, target: str, module: Any) -> Any:
     needed = [
         name
         for name, each in _parameters(value).items()
         if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
     if needed:
+        there = ", ".join(name for name, each in vars(module).items() if type(each) is value)
         raise TargetError(
-            f"{target} needs {', '.join(needed)}: name an instance, or a function without arguments that returns "
-            f"one, such as `def source(): return {value.__name__}(...)`"
+            f"{target} needs {', '.join(needed)}: name an instance{there and f' ({there})'}, or a function without "
+            f"arguments that returns one, such as `def source(): return {value.__name__}(...)`"
         )
     try:
-        return value()
+        made = value()
     except (Exception, SystemExit) as error:
         error.add_note(f"{CALLED} {value.__name__}()")
         raise
+    if made is None:
+        raise TargetError(f"{target} returned None: let it return the source")
+    return made
 
 
 def _parameters(value: Any) -> dict[str, inspect.Parameter]:
@@ -104,6 +109,20 @@ def _there_are(module: Any) -> str:
     makers = [name for name, value in public if inspect.isfunction(value) and value.__module__ == module.__name__]
     found = [*sources, *makers]
     return f"It has {', '.join(found[:12])}" if found else "It has nothing that looks like a source"
+
+
+def _defined_in(path: Path) -> str:
+    """What a file defines at its top level, found without running it: it may take hours, or train."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    classes = [each.name for each in body if isinstance(each, ast.ClassDef)]
+    called = [each for each in body if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)]
+    made = [name.id for each in called for name in each.targets if isinstance(name, ast.Name)]
+    functions = [each.name for each in body if isinstance(each, ast.FunctionDef)]
+    names = [*dict.fromkeys([*made, *classes, *functions])][:12]
+    return f", such as {path}:{names[0]}. It defines {', '.join(names)}" if names else ""
 
 
 def _is_source(value: Any) -> bool:

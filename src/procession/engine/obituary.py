@@ -42,7 +42,8 @@ def obituary(dead: Deceased, faults: Faults, at: At | None) -> WorkerDiedError:
     if dead.overdue and at is not None:
         return StalledError(
             f"{who} was ended after {at.seconds:.1f} s {where}: Faults(timeout={faults.timeout:g}) allows "
-            f"{faults.timeout:g} s for one batch. Look at what it waits for, or allow more{stack}"
+            f"{faults.timeout:g} s for one batch. Look at what it waits for, allow more, or leave out what "
+            f"takes too long: Faults(on_error='skip'){stack}"
         )
     memory = "" if dead.memory is None else f" It had {megabytes(dead.memory)} of memory of its own at its last report."
     return WorkerDiedError(f"{who} died {where}: {ending(dead.status)}.{memory} {_hint(dead.status)}{stack}")
@@ -81,7 +82,7 @@ def _hint(status: int) -> str:
             return (
                 "Somebody sent kill -9, most often the kernel because memory ran out (`dmesg | tail` tells). What "
                 f"bounds memory here: {memory_limits()}. Use fewer workers, smaller batches, or a source that keeps "
-                "less in memory"
+                "less in memory; if the same index always does it, leave that out: Faults(on_error='skip')"
             )
         case signal.SIGSEGV | signal.SIGBUS | signal.SIGABRT | signal.SIGILL | signal.SIGFPE:
             return "A native library crashed. Try that index by itself"

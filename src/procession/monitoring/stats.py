@@ -11,6 +11,11 @@ MOST_TOLD = 5  # of them in one warning
 MOST_TEXT = 120  # characters of an exception's text
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
     """An item that was left out."""
@@ -51,15 +56,16 @@ class Statistics:
         """What most people want to know, in some lines."""
         placed = f", {self.placed_bytes / self.bytes:.0%} of it made in place" if self.placed_bytes else ""
         busy = self.work_seconds / max(1, self.workers)
+        batches = counted(self.batches, "batch", "batches")
         lines = [
-            f"{self.epochs} epochs begun, {self.batches:,} batches ({self.bytes / 1e6:,.0f} MB{placed})",
-            f"{self.workers} workers ({self.executor}), each at work for {busy:.1f} s; seed {self.seed}",
+            f"{counted(self.epochs, 'epoch')} begun, {batches} ({self.bytes / 1e6:,.0f} MB{placed})",
+            f"{counted(self.workers, 'worker')} ({self.executor}), each at work for {busy:.1f} s; seed {self.seed}",
             f"the consumer waited {self.wait_seconds:.1f} s for them",
         ]
         if self.deaths or self.recycled:
-            lines.append(f"{self.deaths} deaths, {self.recycled} workers recycled")
+            lines.append(f"{counted(self.deaths, 'death')}, {counted(self.recycled, 'worker')} recycled")
         if self.skips:
-            lines.append(f"{self.skips} items left out")
+            lines.append(f"{counted(self.skips, 'item')} left out")
         if self.pickled:
             lines.append("pickled: " + ", ".join(f"{count:,} of {reason}" for reason, count in self.pickled.items()))
         if self.threads or self.files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from procession.monitoring.stats import Statistics
+from procession.monitoring.stats import Statistics, counted
 
 Key = tuple[int, str, str, int, int]
 
@@ -26,21 +26,17 @@ def _line(key: Key, parts: list[Statistics]) -> str:
     _, name, executor, workers, seed = key
     batches, nbytes = sum(one.batches for one in parts), sum(one.bytes for one in parts)
     waited = sum(one.wait_seconds for one in parts)
-    epochs = _counted(sum(one.epochs for one in parts), "epoch")
-    what = f"{_counted(batches, 'batch', 'batches')} ({nbytes / 1e6:,.0f} MB) in {epochs}"
+    epochs = counted(sum(one.epochs for one in parts), "epoch")
+    what = f"{counted(batches, 'batch', 'batches')} ({nbytes / 1e6:,.0f} MB) in {epochs}"
     told = [
-        f"procession: {name}: {what} by {_counted(workers, 'worker')} ({executor})",
+        f"procession: {name}: {what} by {counted(workers, 'worker')} ({executor})",
         f"{waited:.1f} s waited for them",
         f"seed {seed}",
     ]
     if deaths := sum(one.deaths for one in parts):
-        told.append(f"{_counted(deaths, 'process', 'processes')} died and replaced")
+        told.append(f"{counted(deaths, 'process', 'processes')} died and replaced")
     if skips := sum(one.skips for one in parts):
-        told.append(f"{_counted(skips, 'item')} left out")
+        told.append(f"{counted(skips, 'item')} left out")
     if reasons := sorted({reason for one in parts for reason in one.pickled}):
         told.append(f"pickled, which is slow: {', '.join(reasons[:3])}")
     return "; ".join(told)
-
-
-def _counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -101,7 +101,9 @@ def _short(file: str) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     found = counts(diagnosis)
-    well = "Nothing is wrong: it can run in parallel as it is."
+    figures = diagnosis.figures
+    seen = f" in {figures['items asked for']} items of {figures['items']}" if "items asked for" in figures else ""
+    well = f"Nothing wrong was seen{seen}: it can run in parallel as it is."
     if any(check.outcome != "done" for check in diagnosis.checks):
         well = "Nothing was found, but not all could be looked at: see below."
     return f"{found}." if diagnosis.worst in ("error", "warning") else f"{found}. {well}".lstrip(". ")
