@@ -536,3 +536,74 @@ def test_what_workers_have_written_is_there_when_the_loader_is_closed(tmp_path: 
         list(loader)
     lines = [line for path in tmp_path.iterdir() for line in path.read_text().split()]
     assert sorted(map(int, lines)) == list(range(8))
+
+
+# What happens in the middle of starting a loader, in the same thread: a collection of garbage, a signal's handler.
+MEANWHILE = """
+import gc, os, select, signal, sys
+import procession
+from procession import Loader, LoaderClosedError
+
+class Source:
+    def __len__(self): return 10
+    def __getitem__(self, i): return i
+
+def template():
+    return int(open(f"/proc/self/task/{os.getpid()}/children").read().split()[0])
+
+def abandoned():
+    one = Loader(Source(), workers=1)
+    epoch = iter(one)
+    next(epoch)
+    cycle = [one, epoch]
+    cycle.append(cycle)
+
+def killed():
+    watch = os.pidfd_open(template())
+    os.kill(template(), signal.SIGKILL)
+    select.select([watch], [], [])
+    os.close(watch)
+
+what, where = sys.argv[1:]
+acts = {"collect": gc.collect, "close": lambda: loader.close(), "another": lambda: print(list(other))}
+armed = False
+
+def hook(event, arguments):
+    global armed
+    if armed and event == where:
+        armed = False
+        acts[what]()
+
+sys.addaudithook(hook)
+gc.disable()
+list(Loader(Source(), workers=1))
+other = Loader(Source(), workers=1)
+if what == "collect":
+    abandoned()
+killed()
+loader = Loader(Source(), workers=1)
+armed = True
+try:
+    print(list(loader))
+except LoaderClosedError:
+    print("closed")
+assert not armed
+other.close()
+loader.close()
+del loader, other
+gc.collect()
+left = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if int(name) > 2 and
+        os.path.exists(f"/proc/self/fd/{name}")]
+print(sorted({name.split(":")[0] for name in left}))
+"""
+EVENTS = ("subprocess.Popen", "socket.__new__", "mmap.__new__")
+
+
+@pytest.mark.parametrize("what", ["collect", "close", "another"])
+@pytest.mark.parametrize("where", EVENTS)
+def test_what_is_done_while_a_loader_starts_hangs_nothing(what: str, where: str, tmp_path: Path) -> None:
+    done = run_script(MEANWHILE, tmp_path, what, where)
+    want = str(list(range(10)))
+    *batches, left = done.stdout.splitlines()
+    assert batches == {"collect": [want], "close": ["closed"], "another": [want, want]}[what], done.stderr
+    assert left == "['socket']"  # the template's

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from procession import (
+    BatchError,
     ConfigError,
     Faults,
     Loader,
@@ -584,3 +585,26 @@ def test_what_cannot_be_meant_is_refused(name: str) -> None:
 def test_faults_have_to_be_faults() -> None:
     with pytest.raises(ConfigError, match=r"faults must be a procession\.Faults"):
         Loader([1], faults="skip")  # type: ignore[arg-type]
+
+
+# --- samples that are not like the others of their batch ---
+
+ODD_ONES = (4, 9, 10)  # the first of its batch, and two of one
+ODD: dict[str, Callable[[int], Any]] = {
+    "another shape": lambda i: np.zeros(4 if i in ODD_ONES else 3) + i,
+    "another structure": lambda i: {"x": i} if i in ODD_ONES else i,
+    "nothing": lambda i: None if i in ODD_ONES else i,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_samples_unlike_the_others_are_left_out_alone(executor: ExecutorName, kind: str) -> None:
+    source = Made(ODD[kind], 12)
+    options: dict[str, Any] = {"executor": executor, "workers": 2, "batch_size": 4}
+    with Loader(source, **options, faults=Faults(on_error="skip")) as loader:
+        with pytest.warns(SkippedWarning, match="3 items were left out"):
+            got = [np.asarray(batch).reshape(len(batch), -1)[:, 0].tolist() for batch in loader]
+        assert sorted(item.index for item in loader.statistics().skipped) == [*ODD_ONES]
+    assert got == [[0, 1, 2, 3], [5, 6, 7], [8, 11]]
+    with Loader(source, **options) as loader, pytest.raises(BatchError, match=r"source\[4\]"):
+        list(loader)

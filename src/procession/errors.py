@@ -57,6 +57,7 @@ class BatchError(ProcessionError, ValueError):
     """A batch or sample has a form that cannot be delivered; names the index."""
 
     code = "PRC302"
+    unlike: tuple[int, ...] = ()  # samples that are not as most of their batch are; empty: it is the batch's fault
 
 
 class WorkerDiedError(ProcessionError, RuntimeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,12 +43,11 @@ class Stream:
         self._failed: Rest | None = None  # of the current plan, where the source has raised
         self.plan()  # that there is anything to deliver
         self.waker = opened(Waker, "pipe to wake a wait with")
-        self._door = Door()
+        self._door = Door(self._end)
         self._counters = Counters()
         self._performer: Performer | None = None  # made when it is first needed, and again after a failure in here
         self._plan: Plan | None = None
         self._ticket = -1  # of the batch taken last
-        self._taking: int | None = None  # the thread that is in `take`
 
     def plan(self, *, shuffle: bool = False, probes: tuple[int, ...] = ()) -> Plan:
         """The plan of the epoch that would begin now; `shuffle`: whether to, unless the loader was told so itself.
@@ -123,7 +121,7 @@ class Stream:
             performer, plan = self._performer, self._plan
             if plan is None or performer is None:
                 raise EpochAbandonedError("no epoch is under way: the last one ended with an error; begin another")
-            self._taking, passed = threading.get_ident(), performer.passed()
+            passed = performer.passed()
             try:
                 outcome = performer.next(plan, self._check_woken)
                 if type(outcome) is Done:
@@ -135,10 +133,6 @@ class Stream:
                 self._break_down()  # Ctrl-C may have come between any two lines: nothing in here can be trusted
                 self._stopped = plan, plan.after(*passed)  # nor has the batch reached anybody
                 raise
-            finally:
-                self._taking = None
-                if self._door.closed:  # by a signal handler, while this waited
-                    self._end()
         if isinstance(outcome, Raise):
             self._failed = plan.after(*passed)  # as nobody has got this batch
             raise outcome.error
@@ -243,12 +237,10 @@ class Stream:
 
     def close(self) -> None:
         """End the workers, give back all memory but that of batches still held. May be called twice, by any thread."""
-        self._door.closed = True
+        self._door.closed = True  # from now on: the rest takes its time
         self._warn_of_skips()
         self.waker.wake()
-        if self._taking != threading.get_ident():  # else a signal handler calls this: `take` sees to it when it goes on
-            with self._door.lock:
-                self._end()
+        self._door.end()
 
     def _end(self) -> None:
         self._break_down()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -84,16 +85,18 @@ def _below(sample: Any, leaf: int) -> str:
 def _columns(samples: list[Any], items: Sequence[int], name: Callable[[int], str]) -> tuple[list[list[Any]], tree.Spec]:
     first, spec = tree.flatten(samples[0])
     columns = [[leaf] for leaf in first]
-    for index, sample in zip(items, samples, strict=True):
-        if sample is None:
-            raise BatchError(f"{name(index)} returned None instead of a sample")
-    for index, sample in zip(items[1:], samples[1:], strict=True):
-        leaves, other = tree.flatten(sample)
-        if other != spec:
-            raise BatchError(
-                f"samples of one batch differ in structure: {name(items[0])} is {_outline(samples[0])}, "
-                f"{name(index)} is {_outline(sample)}. Return the same structure for every index"
-            )
+    missing = [index for index, sample in zip(items, samples, strict=True) if sample is None]
+    if missing:
+        raise _unlike(missing, f"{name(missing[0])} returned None instead of a sample")
+    flat = [(first, spec), *map(tree.flatten, samples[1:])]
+    if any(other != spec for _, other in flat):
+        usual, odd = _apart([other for _, other in flat])
+        raise _unlike(
+            [items[k] for k in odd],
+            f"samples of one batch differ in structure: {name(items[usual])} is {_outline(samples[usual])}, "
+            f"{name(items[odd[0]])} is {_outline(samples[odd[0]])}. Return the same structure for every index",
+        )
+    for leaves, _ in flat[1:]:
         for column, leaf in zip(columns, leaves, strict=True):
             column.append(leaf)
     return columns, spec
@@ -101,13 +104,26 @@ def _columns(samples: list[Any], items: Sequence[int], name: Callable[[int], str
 
 def _check_shapes(arrays: list[Array], items: Sequence[int], name: Callable[[int], str]) -> None:
     shape = arrays[0].shape
-    for index, array in zip(items, arrays, strict=True):
-        if array.shape != shape:
-            raise BatchError(
-                f"samples of one batch do not stack: {name(items[0])} has shape {shape}, "
-                f"{name(index)} has shape {array.shape}. Make them equal in __getitem__ (crop, resize or "
-                "pad), or make whole batches yourself and leave batch_size out"
-            )
+    if any(array.shape != shape for array in arrays):
+        usual, odd = _apart([array.shape for array in arrays])
+        raise _unlike(
+            [items[k] for k in odd],
+            f"samples of one batch do not stack: {name(items[usual])} has shape {arrays[usual].shape}, "
+            f"{name(items[odd[0]])} has shape {arrays[odd[0]].shape}. Make them equal in __getitem__ (crop, resize or "
+            "pad), or make whole batches yourself and leave batch_size out",
+        )
+
+
+def _apart(forms: Sequence[Hashable]) -> tuple[int, list[int]]:
+    """Where the first of the most frequent form is, and where those of others are."""
+    ((most, _),) = Counter(forms).most_common(1)
+    return forms.index(most), [k for k, form in enumerate(forms) if form != most]
+
+
+def _unlike(items: Sequence[int], text: str) -> BatchError:
+    error = BatchError(text)
+    error.unlike = tuple(dict.fromkeys(items))
+    return error
 
 
 def _as_array(leaf: Any) -> Array | None:

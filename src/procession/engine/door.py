@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 from procession.errors import LoaderClosedError
 
@@ -11,10 +12,24 @@ from procession.errors import LoaderClosedError
 class Door:
     """Lets one thread in at a time; nobody after the end, nor from a forked child: what is inside is not its own."""
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()  # a hook may use the loader too
+    def __init__(self, end: Callable[[], None]) -> None:
+        """`end`: called once the last one has left, if it has been closed meanwhile; may be called twice."""
         self.closed = False
+        self._lock = threading.RLock()  # a hook may use the loader too
+        # Both written by the thread that has the lock.
+        self._inside: int | None = None  # the thread that is in
+        self._depth = 0  # how often it has come in
+        self._end = end
         self._owner = os.getpid()
+
+    def end(self) -> None:
+        """Now that it is closed, end what is inside; if this thread is in, once it leaves.
+
+        A hook closes its loader so, or a signal's handler, between any two lines of what is done inside.
+        """
+        if self._inside != threading.get_ident():
+            with self._lock:
+                self._end()
 
     def check(self) -> None:
         """Raise LoaderClosedError if the stream is not, or no longer, to be used here."""
@@ -28,10 +43,19 @@ class Door:
 
     def __enter__(self) -> None:
         self.check()  # first: in a forked child the lock may be held by a thread that does not exist there
-        self.lock.acquire()
+        self._lock.acquire()
+        self._depth += 1
+        self._inside = threading.get_ident()
         if self.closed:
-            self.lock.release()
+            self.__exit__()
             self.check()
 
     def __exit__(self, *_: object) -> None:
-        self.lock.release()
+        self._depth -= 1
+        try:
+            if self._depth == 0:
+                self._inside = None
+                if self.closed:
+                    self._end()
+        finally:
+            self._lock.release()

@@ -13,7 +13,7 @@ from procession.capture.readonly import read_only_hint
 from procession.engine.collate import stacked, taken, whole
 from procession.engine.generators import Generators
 from procession.engine.wire import Layout, Parcel
-from procession.errors import harmless
+from procession.errors import BatchError, harmless
 from procession.events import Failure
 from procession.order.plan import Plan
 from procession.order.randomness import Place, here, left
@@ -124,7 +124,9 @@ class Maker:
             raise
         except Exception as error:
             self.note(error, self._place(position))
-            raise Unmade((Failure(items[0], error),), 0) from None
+            unlike = error.unlike if isinstance(error, BatchError) else ()
+            good = sum(item not in unlike and item not in without for item in items) if unlike else 0
+            raise Unmade(tuple(Failure(item, error) for item in unlike or items[:1]), good) from None
 
     def _table(self, items: Sequence[int]) -> tuple[Arrays, Sequence[int]] | None:
         """The arrays whose rows these items are, and which; None if they are to be asked for one by one."""

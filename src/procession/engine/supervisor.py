@@ -74,7 +74,8 @@ class Supervisor:
     """Keeps the template of this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a collection of garbage, or a signal's handler, may end or begin a loader between any two lines.
+        self._lock = threading.RLock()
         self._current: Template | None = None
         # Until the current one is first used: in which environment it imported, and which files it should have found.
         self._preloading: tuple[dict[str, str], dict[str, str]] | None = None
@@ -146,14 +147,17 @@ class Supervisor:
         ):
             self._discard()
         if self._current is None:
-            self._current = start_template()
+            started = start_template()
+            if self._current is None:
+                self._current = started
+            else:  # somebody in between, in this very thread, has started another
+                started.kill()
         return self._current
 
     def _discard(self) -> None:
-        if self._current is not None:
-            if self._current.owner == os.getpid():
-                self._current.end()
-            self._current = None
+        current, self._current = self._current, None
+        if current is not None and current.owner == os.getpid():
+            current.end()
 
 
 def start_template() -> Template:
