@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 
 from procession.errors import LoaderClosedError
@@ -13,13 +14,14 @@ class Door:
     """Lets one thread in at a time; nobody after the end, nor from a forked child: what is inside is not its own."""
 
     def __init__(self, end: Callable[[], None]) -> None:
-        """`end`: called once the last one has left, if it has been closed meanwhile; may be called twice."""
+        """`end`: a method, called once the last one has left, if it has been closed meanwhile; may be called twice."""
         self.closed = False
         self._lock = threading.RLock()  # a hook may use the loader too
         # Both written by the thread that has the lock.
         self._inside: int | None = None  # the thread that is in
         self._depth = 0  # how often it has come in
-        self._end = end
+        # Weak: what is dropped, source and all, is to go at once, and not with the next collection of garbage.
+        self._end = weakref.WeakMethod(end)
         self._owner = os.getpid()
 
     def end(self) -> None:
@@ -29,7 +31,7 @@ class Door:
         """
         if self._inside != threading.get_ident():
             with self._lock:
-                self._end()
+                self._end_it()
 
     def check(self) -> None:
         """Raise LoaderClosedError if the stream is not, or no longer, to be used here."""
@@ -56,6 +58,11 @@ class Door:
             if self._depth == 0:
                 self._inside = None
                 if self.closed:
-                    self._end()
+                    self._end_it()
         finally:
             self._lock.release()
+
+    def _end_it(self) -> None:
+        end = self._end()
+        if end is not None:
+            end()
