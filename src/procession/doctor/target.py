@@ -112,16 +112,25 @@ def _there_are(module: Any) -> str:
 
 
 def _defined_in(path: Path) -> str:
-    """What a file defines at its top level, found without running it: it may take hours, or train."""
+    """The sources that a file defines at its top level, found without running it: it may take hours, or train."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return ""
-    classes = [each.name for each in body if isinstance(each, ast.ClassDef)]
-    called = [each for each in body if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)]
-    made = [name.id for each in called for name in each.targets if isinstance(name, ast.Name)]
-    functions = [each.name for each in body if isinstance(each, ast.FunctionDef)]
-    names = [*dict.fromkeys([*made, *classes, *functions])][:12]
+    classes = [
+        each.name
+        for each in body
+        if isinstance(each, ast.ClassDef) and any(getattr(part, "name", "") == "__getitem__" for part in each.body)
+    ]
+    made = [
+        name.id
+        for each in body
+        if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)
+        if isinstance(each.value.func, ast.Name) and each.value.func.id in classes
+        for name in each.targets
+        if isinstance(name, ast.Name)
+    ]
+    names = [*dict.fromkeys([*made, *classes])][:12]
     return f", such as {path}:{names[0]}. It defines {', '.join(names)}" if names else ""
 
 

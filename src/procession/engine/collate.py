@@ -83,23 +83,19 @@ def _below(sample: Any, leaf: int) -> str:
 
 
 def _columns(samples: list[Any], items: Sequence[int], name: Callable[[int], str]) -> tuple[list[list[Any]], tree.Spec]:
-    first, spec = tree.flatten(samples[0])
-    columns = [[leaf] for leaf in first]
     missing = [index for index, sample in zip(items, samples, strict=True) if sample is None]
     if missing:
         raise _unlike(missing, f"{name(missing[0])} returned None instead of a sample")
-    flat = [(first, spec), *map(tree.flatten, samples[1:])]
-    if any(other != spec for _, other in flat):
-        usual, odd = _apart([other for _, other in flat])
+    flat = [tree.flatten(sample) for sample in samples]
+    specs = [spec for _, spec in flat]
+    if any(spec != specs[0] for spec in specs):
+        usual, odd = _apart(specs)
         raise _unlike(
             [items[k] for k in odd],
             f"samples of one batch differ in structure: {name(items[usual])} is {_outline(samples[usual])}, "
             f"{name(items[odd[0]])} is {_outline(samples[odd[0]])}. Return the same structure for every index",
         )
-    for leaves, _ in flat[1:]:
-        for column, leaf in zip(columns, leaves, strict=True):
-            column.append(leaf)
-    return columns, spec
+    return [list(column) for column in zip(*(leaves for leaves, _ in flat), strict=True)], specs[0]
 
 
 def _check_shapes(arrays: list[Array], items: Sequence[int], name: Callable[[int], str]) -> None:

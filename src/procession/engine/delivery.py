@@ -65,7 +65,7 @@ class Delivery:
         self._failed_loads = 0  # templates in a row that died while they loaded the source
         self._lost: BaseException | None = None  # why no more tasks are given out in this epoch
         self._wanted = False  # Invariant: if true, what the consumer gets next is not in _ready
-        self._refill_at = 0  # the handout's, kept up to date since each batch that is delivered asks for it
+        self._refill_at = 0  # the handout's, as it was after the last event: each batch asks for it
 
     def handle(self, *events: Event | Began | Wanted | Joined) -> list[Action]:
         """Take events, in order; return what is to be done, in order."""
@@ -89,16 +89,17 @@ class Delivery:
                     self._went_wrong(event, actions)
         if self._wanted:
             self._answer(actions)
+        self._refill_at = self._handout.refill_at()
         if self.has_room() and self._lost is None:
             actions.extend(self._handout.give_out(self._next, self._taken, self._wanted, self._coming > 0))
-        self._refill_at = self._handout.refill_at()
+            self._refill_at = self._handout.refill_at()
         return actions
 
     def at_hand(self) -> Done | None:
         """The next batch if it is there, and taking it leaves nothing else to do: the short way for `Wanted`."""
         due = self._next if self._ordered else next(iter(self._ready), self._next)
         done = self._ready.get(due)
-        if type(done) is not Done or self._next + len(self._early) + 1 >= self._refill_at:
+        if type(done) is not Done or self.has_room(1):
             return None
         del self._ready[due]
         self._pass(due)
@@ -106,7 +107,7 @@ class Delivery:
 
     def has_room(self, asked: int = 0) -> bool:
         """Whether another message of tasks would go out now, or after `asked` more batches have been asked for."""
-        return self._taken + asked >= self._handout.refill_at()
+        return self._next + len(self._early) + asked >= self._refill_at
 
     def passed(self) -> tuple[int, Sequence[int]]:
         """The steps of this epoch that are behind the consumer: how many from its beginning, and which besides."""

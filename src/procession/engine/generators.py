@@ -4,7 +4,7 @@
                                                                 `random`    numpy       torch
 
 Each word is 32 bits of a Mersenne Twister's state, which is what all three are. Seeding them by their own `seed` takes
-14 µs, half of a worker's time on small batches; to write the words where the generators keep them takes 5. Where they
+14 µs, half of a worker's time on small batches; to write the words where the generators keep them takes 6. Where they
 do is looked up and proven once; where it is not as expected, the same words go in by the official way, so that the
 numbers are the same.
 """

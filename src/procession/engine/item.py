@@ -94,7 +94,7 @@ class Maker:
         self._generators = generators
         self._collects = collects
         self._announce = announce
-        # The same for all batches of the epoch: looked up for each, they would take a tenth of the time of a small one.
+        # The same for all batches of the epoch, and so looked up once: each is a property of a property.
         self._items = plan.locator()
         self._seed, self._epoch = plan.seed, plan.epoch
         self._batch_size, self._repeats = plan.batch_size, plan.repeats

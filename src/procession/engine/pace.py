@@ -6,7 +6,7 @@ from procession.engine.roster import MOST_QUEUED
 
 MESSAGE_SECONDS = 2e-3  # work worth a message of its own: shorter tasks are sent several at a time
 MOST_CHUNK = 32  # 8, 16 and 32 measured: 34, 25 and 20 µs a batch of 26 kB
-QUEUE_SECONDS = 4e-3  # work that a worker has before it, two messages at least: as long as another may keep its core
+QUEUE_SECONDS = 4e-3  # work that a worker has before it, two messages at least, while another has the core
 
 
 class Pace:

@@ -87,10 +87,11 @@ class Worker:
         reported = time.monotonic()
         with working(WorkerInfo(self._number, self._count, self._maker.plan.epoch)):
             for task in tasks:
+                ticket, _, _, offset, _ = task
                 start = time.monotonic()
-                HAND.pack_into(self._arena, self._hand, task[0] + 1, -1, start)  # should it be the end of us
+                HAND.pack_into(self._arena, self._hand, ticket + 1, -1, start)  # should it be the end of us
                 result = self._result(self._maker, task, start)
-                self._results.append(self._finished(result, task[3]) if self._placing else result)
+                self._results.append(self._finished(result, offset) if self._placing else result)
                 HAND.pack_into(self._arena, self._hand, 0, -1, 0.0)
                 now = time.monotonic()
                 if now - reported > REPORT_SECONDS or len(self._segments) >= MOST_DESCRIPTORS - 1:

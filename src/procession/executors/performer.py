@@ -61,7 +61,7 @@ class Performer:
         self._waker = waker
         self._counters = counters
         self._delivery = delivery or Delivery(config.prefetch, config.faults, ordered=config.ordered)
-        self.passed = self._delivery.passed
+        self.passed = self._delivery.passed  # no method: each batch asks
         self._clock = clock
         self._patience = Patience(config.faults.timeout)
         self.plan: Plan | None = None  # what the tasks of this epoch belong to

@@ -41,7 +41,15 @@ class Batches(NamedTuple):
 
     def items(self, position: int) -> Sequence[int]:
         """The indices of the source that make the batch at `position`."""
-        return self._items(*self._span(position))
+        start, stop = self._span(position)
+        if self.length is None or isinstance(self.sampler, InOrder):
+            if self.shard.count == 1:
+                return range(start, stop)
+            return _plain(joined([*self.shard.places(start, stop, self.length)]))
+        blocks = [_block(self, number) for number in range(start // BLOCK, (stop - 1) // BLOCK + 1)]
+        drawn = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        first = start // BLOCK * BLOCK
+        return _plain(drawn[start - first : stop - first])
 
     def locator(self) -> Callable[[int], Sequence[int]]:
         """See `Plan.locator`: what does not depend on the position is worked out once."""
@@ -55,16 +63,6 @@ class Batches(NamedTuple):
             return self.items(position)
 
         return items
-
-    def _items(self, start: int, stop: int) -> Sequence[int]:
-        if self.length is None or isinstance(self.sampler, InOrder):
-            if self.shard.count == 1:
-                return range(start, stop)
-            return _plain(joined([*self.shard.places(start, stop, self.length)]))
-        blocks = [_block(self, number) for number in range(start // BLOCK, (stop - 1) // BLOCK + 1)]
-        drawn = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        first = start // BLOCK * BLOCK
-        return _plain(drawn[start - first : stop - first])
 
     @property
     def repeats(self) -> bool:

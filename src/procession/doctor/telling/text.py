@@ -101,8 +101,8 @@ def _short(file: str) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     found = counts(diagnosis)
-    figures = diagnosis.figures
-    seen = f" in {figures['items asked for']} items of {figures['items']}" if "items asked for" in figures else ""
+    asked, items = diagnosis.figures.get("items asked for"), diagnosis.figures.get("items")
+    seen = f" in the {asked} items asked for{'' if items is None else f' of {items:,}'}" if asked else ""
     well = f"Nothing wrong was seen{seen}: it can run in parallel as it is."
     if any(check.outcome != "done" for check in diagnosis.checks):
         well = "Nothing was found, but not all could be looked at: see below."
